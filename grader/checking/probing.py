@@ -1,0 +1,191 @@
+"""Helpers for `probes.py`, which runs inside the sandbox beside the candidate's code.
+
+They fetch evidence from real objects and judge nothing. Everything returned is plain data.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+REPORT_EVERY = 0.1
+"""Seconds between two progress reports: often enough for the eye, too seldom to cost anything."""
+
+
+class _Reporter:
+    """Where progress goes; the worker puts a function here that writes to the judge."""
+
+    send: Callable[[int, int, float | None], None] | None = None
+    last = 0.0
+
+
+def progress(done: int, total: int, loss: float | None = None) -> None:
+    """Tells the learner's screen that `done` of `total` steps are done. Cheap; most calls are dropped."""
+    now = time.monotonic()
+    if _Reporter.send is not None and (done >= total or now - _Reporter.last >= REPORT_EVERY):
+        _Reporter.last = now
+        _Reporter.send(int(done), int(total), loss)
+
+
+@contextlib.contextmanager
+def live(total: int) -> Iterator[None]:
+    """While it is open, every `Tensor.backward()` is reported as one of `total` steps, with its loss."""
+    original = torch.Tensor.backward
+    done = 0
+
+    def backward(self: torch.Tensor, *args: Any, **kwargs: Any) -> None:
+        nonlocal done
+        original(self, *args, **kwargs)
+        done += 1
+        if time.monotonic() - _Reporter.last >= REPORT_EVERY:
+            loss = float(self.detach()) if self.numel() == 1 else None
+            progress(min(done, total), total, loss)
+
+    torch.Tensor.backward = backward  # type: ignore[assignment,method-assign]
+    try:
+        yield
+    finally:
+        torch.Tensor.backward = original  # type: ignore[method-assign]
+
+
+@dataclass
+class Log:
+    """The calls that watched methods got, in order. Several objects may share one log."""
+
+    calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = field(default_factory=list)
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name, _, _ in self.calls]
+
+    def count(self, name: str) -> int:
+        return self.names.count(name)
+
+
+def watch(
+    obj: Any,
+    *methods: str,
+    log: Log | None = None,
+    name: str = "",
+    then: Callable[[str], None] | None = None,
+) -> Log:
+    """Wraps methods of this one object so that each call is logged and then really made.
+
+    `name` prefixes the entries (`watch(opt, "step", name="opt.")` logs `opt.step`); `then` is called with the
+    entry after each call. The object stays a real one: its type and `isinstance` don't change.
+    """
+    record = Log() if log is None else log
+
+    def wrap(method: str) -> None:
+        original = getattr(obj, method)
+
+        def logged(*args: Any, **kwargs: Any) -> Any:
+            record.calls.append((name + method, args, kwargs))
+            result = original(*args, **kwargs)
+            if then is not None:
+                then(name + method)
+            return result
+
+        for attribute in ("__func__", "__self__", "_wrapped_by_lr_sched"):
+            if hasattr(original, attribute):
+                with contextlib.suppress(AttributeError):
+                    setattr(logged, attribute, getattr(original, attribute))
+        object.__setattr__(obj, method, logged)
+
+    for method in methods:
+        wrap(method)
+    return record
+
+
+def parameters(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Copies of the parameters by name."""
+    return {name: p.detach().clone() for name, p in module.named_parameters()}
+
+
+def buffers(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Copies of the buffers by name."""
+    return {name: b.detach().clone() for name, b in module.named_buffers()}
+
+
+def state(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Copies of parameters and buffers by name."""
+    return {**parameters(module), **buffers(module)}
+
+
+def gradients(module: torch.nn.Module) -> dict[str, torch.Tensor | None]:
+    """Copies of the gradients by parameter name; None where there is none."""
+    return {
+        name: None if p.grad is None else p.grad.detach().clone() for name, p in module.named_parameters()
+    }
+
+
+def outcome(function: Callable[..., Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
+    """Calls and returns `{"value": …}`, or `{"raised": type name, "message": text}`.
+
+    Not for hiding mistakes: only where the statement says that something has to raise.
+    A `NotImplementedError` passes through, so that a stub stays a stub.
+    """
+    try:
+        return {"value": function(*args, **kwargs)}
+    except NotImplementedError:
+        raise
+    except Exception as error:
+        return {"raised": type(error).__name__, "message": str(error)[:500]}
+
+
+def signature(function: Callable[..., Any]) -> list[str]:
+    """The parameters' names, with `*`/`**` for the variadic ones; [] when it can't be told."""
+    try:
+        found = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+    return [stars.get(p.kind, "") + p.name for p in found]
+
+
+def batches(*tensors: torch.Tensor, batch_size: int, last: str = "keep") -> list[tuple[torch.Tensor, ...]]:
+    """The tensors cut into batches along their first axis; `last="drop"` leaves a smaller last one out."""
+    count = len(tensors[0])
+    stop = count if last == "keep" else count - count % batch_size
+    return [tuple(t[i : i + batch_size] for t in tensors) for i in range(0, stop, batch_size)]
+
+
+class CountingLoader:
+    """A re-iterable loader over tensors that notes which examples every pass handed out.
+
+    `visits` holds one list per pass, with the example indices of each batch that was really taken.
+    `dataset` and `batch_size` are there as on a DataLoader.
+    """
+
+    def __init__(self, *tensors: torch.Tensor, batch_size: int, shuffle: bool = False, seed: int = 0) -> None:
+        self.tensors = tensors
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.dataset = torch.utils.data.TensorDataset(*tensors)
+        self.visits: list[list[list[int]]] = []
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def __len__(self) -> int:
+        return -(-len(self.dataset) // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
+        count = len(self.dataset)
+        order = torch.randperm(count, generator=self._generator) if self.shuffle else torch.arange(count)
+        taken: list[list[int]] = []
+        self.visits.append(taken)
+        for chosen in order.split(self.batch_size):
+            taken.append(chosen.tolist())
+            yield tuple(t[chosen] for t in self.tensors)
+
+
+def seeds(values: Sequence[int]) -> Iterator[int]:
+    """Sets torch's seed to each value in turn, and yields it."""
+    for value in values:
+        torch.manual_seed(value)
+        yield value
