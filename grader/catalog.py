@@ -25,9 +25,9 @@ LIMITS: Final = ("cpu_seconds", "wall_seconds", "memory_mb")
 LANGUAGE: Final = "en"
 
 _FOLDER = re.compile(r"(\d\d)_([a-z0-9][a-z0-9_]*)")
-_KEYS = frozenset(
-    ("id", "track", "kind", "difficulty", "minutes", "topics", "datasets", "needs", "title", "limits", "hints")
-) | {"follow_ups"}
+_KEYS = {"id", "track", "kind", "difficulty", "minutes", "topics", "datasets", "needs"} | {
+    "title", "limits", "hints", "follow_ups"
+}
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class Catalog:
             raise self._unknown(id) from None
 
     def find(self, query: str) -> Exercise:
-        """The exercise that a person means: by id, number (`1`, `01`), file, or an unambiguous part of the id."""
+        """The exercise that a person means: its id, number (`1`, `01`), file, or an unambiguous part."""
         asked = _normal(query)
         if not asked:
             raise UsageProblem("Which exercise? The name is empty.", hint="`practice list` shows all.")
