@@ -20,13 +20,13 @@ from grader.workspace import kit_bank
 TRACKS: Final = ("core", "scratch", "debug", "detection", "karpathy")
 KINDS: Final = ("implement", "debug")
 DATASETS: Final = ("mnist", "cifar10")
-NEEDS: Final = ("torchvision",)
+NEEDS: Final = ("optim", "torchvision")
 LIMITS: Final = ("cpu_seconds", "wall_seconds", "memory_mb")
 LANGUAGE: Final = "en"
 
 _FOLDER = re.compile(r"(\d\d)_([a-z0-9][a-z0-9_]*)")
 _KEYS = {"id", "track", "kind", "difficulty", "minutes", "topics", "datasets", "needs"} | {
-    "title", "limits", "hints", "follow_ups"
+    "title", "limits", "hints", "follow_ups", "verify"
 }
 
 

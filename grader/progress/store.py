@@ -164,7 +164,7 @@ class Store:
             )
         }
         shown = "SELECT exercise, max(number) FROM events WHERE kind = 'hint' GROUP BY exercise"
-        hints: dict[str, int] = dict(self._rows(shown))  # type: ignore[arg-type]
+        hints: dict[str, int] = dict(self._rows(shown))
         revealed = "SELECT DISTINCT exercise FROM events WHERE kind = 'revealed'"
         seen = {name for (name,) in self._rows(revealed)}
         standings = {}
