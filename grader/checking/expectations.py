@@ -1,4 +1,4 @@
-"""Expectations on evidence. Each raises `Mismatch`, which says what was expected, what came and why it matters.
+"""Expectations on evidence: each raises `Mismatch`, saying what was expected, what came and why it matters.
 
 They accept anything that may come out of a worker, `Opaque` stand-ins and None included, and never raise
 anything but `Mismatch`.
@@ -29,9 +29,7 @@ def fail(*, expected: str, actual: str, because: str, looks_like: str | None = N
     raise Mismatch(expected=expected, actual=actual, because=because, looks_like=looks_like)
 
 
-def expect(
-    condition: bool, *, expected: str, actual: str, because: str, looks_like: str | None = None
-) -> None:
+def expect(condition: bool, *, expected: str, actual: str, because: str, looks_like: str | None = None) -> None:
     """Fails unless `condition` holds."""
     if not condition:
         fail(expected=expected, actual=actual, because=because, looks_like=looks_like)
@@ -47,19 +45,12 @@ def expect_tensor(value: Any, *, because: str, looks_like: str | None = None, na
     fail(expected=f"a torch.Tensor{of}", actual=describe(value), because=because, looks_like=looks_like)
 
 
-def expect_shape(
-    value: Any, shape: Sequence[int | None], *, because: str, looks_like: str | None = None
-) -> None:
+def expect_shape(value: Any, shape: Sequence[int | None], *, because: str, looks_like: str | None = None) -> None:
     """Fails unless `value` is a tensor of this shape; None in `shape` matches any size."""
     import torch
 
     wanted = tuple(shape)
-    said = (
-        "("
-        + ", ".join("any" if n is None else str(n) for n in wanted)
-        + ("," if len(wanted) == 1 else "")
-        + ")"
-    )
+    said = "(" + ", ".join("any" if n is None else str(n) for n in wanted) + ("," if len(wanted) == 1 else "") + ")"
     if type(value) is not torch.Tensor:
         fail(
             expected=f"a tensor of shape {said}",
@@ -112,9 +103,7 @@ def expect_number(value: Any, *, because: str, looks_like: str | None = None, na
     fail(expected=f"a Python number{of}", actual=actual, because=because, looks_like=looks_like)
 
 
-def expect_at_least(
-    value: Any, bar: float, *, because: str, looks_like: str | None = None, unit: str = ""
-) -> None:
+def expect_at_least(value: Any, bar: float, *, because: str, looks_like: str | None = None, unit: str = "") -> None:
     """Fails unless the number reaches the bar; NaN never does."""
     number = expect_number(value, because=because, looks_like=looks_like)
     if not number >= bar:
@@ -126,9 +115,7 @@ def expect_at_least(
         )
 
 
-def expect_at_most(
-    value: Any, bar: float, *, because: str, looks_like: str | None = None, unit: str = ""
-) -> None:
+def expect_at_most(value: Any, bar: float, *, because: str, looks_like: str | None = None, unit: str = "") -> None:
     """Fails unless the number stays at or under the bar; NaN never does."""
     number = expect_number(value, because=because, looks_like=looks_like)
     if not number <= bar:
@@ -229,9 +216,7 @@ def _fail_at_first(got: Any, target: Any, wrong: Any, *, because: str, looks_lik
     )
 
 
-def expect_sequence(
-    actual: Any, expected: Sequence[Any], *, because: str, looks_like: str | None = None
-) -> None:
+def expect_sequence(actual: Any, expected: Sequence[Any], *, because: str, looks_like: str | None = None) -> None:
     """Fails at the first place where two sequences of events differ, and shows the events around it."""
     if not isinstance(actual, (list, tuple)):
         fail(

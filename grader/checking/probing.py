@@ -41,13 +41,13 @@ def live(total: int) -> Iterator[None]:
 
     def backward(self: torch.Tensor, *args: Any, **kwargs: Any) -> None:
         nonlocal done
-        original(self, *args, **kwargs)
+        original(self, *args, **kwargs)  # type: ignore[no-untyped-call]
         done += 1
         if time.monotonic() - _Reporter.last >= REPORT_EVERY:
             loss = float(self.detach()) if self.numel() == 1 else None
             progress(min(done, total), total, loss)
 
-    torch.Tensor.backward = backward  # type: ignore[assignment,method-assign]
+    torch.Tensor.backward = backward  # type: ignore[method-assign]
     try:
         yield
     finally:
@@ -120,9 +120,7 @@ def state(module: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 def gradients(module: torch.nn.Module) -> dict[str, torch.Tensor | None]:
     """Copies of the gradients by parameter name; None where there is none."""
-    return {
-        name: None if p.grad is None else p.grad.detach().clone() for name, p in module.named_parameters()
-    }
+    return {name: None if p.grad is None else p.grad.detach().clone() for name, p in module.named_parameters()}
 
 
 def outcome(function: Callable[..., Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -145,7 +143,7 @@ def signature(function: Callable[..., Any]) -> list[str]:
         found = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
         return []
-    stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+    stars: dict[Any, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
     return [stars.get(p.kind, "") + p.name for p in found]
 
 

@@ -98,8 +98,7 @@ class Scorecard:
         for record in self.checks:
             row = dataclasses.asdict(record)
             row["notes"] = list(record.notes)
-            row["measures"] = {k: v if v == v and abs(v) != float("inf") else None
-                               for k, v in record.measures.items()}
+            row["measures"] = {k: v if v == v and abs(v) != float("inf") else None for k, v in record.measures.items()}
             checks.append(row)
         return {
             "schema": SCHEMA,

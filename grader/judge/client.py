@@ -1,0 +1,92 @@
+"""Asks for a grading and follows it: the one function that commands call. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from grader.errors import GraderError, PracticeError
+from grader.judge.request import Request, Source
+from grader.judge.scorecard import Event, Finished, Scorecard
+from grader.judge.submission import Submission
+from grader.sandbox import messages, warm
+from grader.workspace import Workspace
+
+if TYPE_CHECKING:
+    from grader.catalog import Exercise
+
+
+def _ignore(event: Event) -> None:
+    pass
+
+
+def grade(
+    exercise: Exercise,
+    submission: Submission,
+    *,
+    workspace: Workspace,
+    data: Source | None = None,
+    full: bool = False,
+    on_event: Callable[[Event], None] = _ignore,
+    until_failure: bool = False,
+) -> Scorecard:
+    """Grades one submission and returns its scorecard; `on_event` is called as things happen.
+
+    Leaving by an exception (Ctrl-C included) closes the connection, which ends the judge and all it started.
+
+    Raises:
+        ContentError, GraderError: the exercise or the grader failed, not the submission.
+    """
+    request = Request(
+        exercise=exercise.id,
+        bank=str(exercise.folder.parent),
+        solutions=str(workspace.solutions),
+        datasets=str(workspace.datasets),
+        state=str(workspace.state),
+        path=str(Path(submission.path).absolute()),
+        source="" if submission.problem else submission.text,
+        sha256=submission.sha256,
+        problem=submission.problem,
+        data=data,
+        full=full,
+        until_failure=until_failure,
+    )
+    connection, process = warm.connect(workspace, exercise.needs)
+    try:
+        with connection:
+            messages.send(connection, warm.hello(exercise.needs, request.to_json()))
+            card = _follow(connection, on_event)
+    finally:
+        if process is not None:
+            process.wait(10)
+    return dataclasses.replace(card, file=submission.path)
+
+
+def _follow(connection: object, on_event: Callable[[Event], None]) -> Scorecard:
+    while True:
+        try:
+            message = messages.receive(connection)  # type: ignore[arg-type]
+        except (messages.Broken, OSError):
+            raise GraderError(
+                "The grading process ended before it gave a verdict.",
+                hint="Run the check again; if it repeats, run `practice doctor`.",
+            ) from None
+        if "error" in message:
+            error = PracticeError(message["error"], hint=message["hint"])
+            error.exit_code = message["exit_code"]
+            raise error
+        if "crash" in message:
+            if os.environ.get("PRACTICE_DEBUG"):
+                raise GraderError(f"The grader failed:\n{message['crash']}")
+            last = message["crash"].strip().splitlines()[-1]
+            raise GraderError(
+                f"The grader itself failed: {last}",
+                hint="This is a mistake in the kit, not in your code. Run again with --debug and report it.",
+            )
+        event = messages.read_event(message)
+        on_event(event)
+        if isinstance(event, Finished):
+            return event.scorecard

@@ -1,0 +1,138 @@
+"""The `sandbox` that checks get: runs probes and brings back evidence, or ends the check with a precise verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from grader.errors import ContentError
+from grader.judge.explain import ProbeEnded, account_for
+from grader.sandbox import wire
+from grader.sandbox.launcher import Launcher
+from grader.sandbox.limits import Limits
+from grader.sandbox.watch import Exchange, Outcome
+
+SEED = 20_240_229
+
+
+class Sandbox:
+    """Runs probes of one exercise beside one submission. One probe, one worker; the next one is ordered ahead."""
+
+    def __init__(
+        self,
+        launcher: Launcher,
+        *,
+        source: str,
+        probes: str,
+        limits: Limits,
+        slowness: Callable[[], float],
+        full: bool,
+        data_source: str,
+        is_cancelled: Callable[[], bool],
+        on_progress: Callable[[int, int, float | None], None],
+    ) -> None:
+        self.full = full
+        """Whether `--full` was asked for."""
+        self.source = data_source
+        """`real` or `embedded`."""
+        self.measures: dict[str, float] = {}
+        self.notes: list[str] = []
+        self.output: list[str] = []
+        self.forbidden: str | None = None
+        self._launcher = launcher
+        self._candidate = source
+        self._probes = probes
+        self._limits = limits
+        self._slowness = slowness
+        self._is_cancelled = is_cancelled
+        self._on_progress = on_progress
+        self._next: Exchange | None = None
+
+    # --- for the author of a check -------------------------------------------------------------------
+
+    def run(
+        self,
+        probe: Callable[..., Any],
+        *args: Any,
+        seed: int = 0,
+        cpu_seconds: float | None = None,
+        wall_seconds: float | None = None,
+        memory_mb: float | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Runs `probe(candidate, *args, **kwargs)` in a fresh worker and returns its evidence.
+
+        Args:
+            probe: a function of this exercise's `probes`.
+            seed: for torch, NumPy and `random`, set just before the probe runs.
+            cpu_seconds, wall_seconds, memory_mb: other limits than the exercise's, for this probe.
+
+        Raises:
+            ProbeEnded: no evidence came; ends the check with its verdict.
+        """
+        try:
+            frames = wire.pack(
+                {"kind": "run", "probe": probe.__name__, "probes": self._probes, "seed": seed},
+                {"args": list(args), "kwargs": kwargs},
+                strict=True,
+            )
+        except wire.Unsendable as error:
+            raise ContentError(f"{probe.__name__}: {error}") from None
+        limits = self._limits.with_values(
+            {"cpu_seconds": cpu_seconds, "wall_seconds": wall_seconds, "memory_mb": memory_mb}
+        )
+        exchange, self._next = self._next or self._order(), None
+        exchange.limits = exchange._result.limits = limits.scaled(self._slowness())
+        outcome = exchange.run(probes=self._probes, probe=probe.__name__, frames=frames)
+        self._take(outcome)
+        self._next = self._order()
+        if not outcome.has_value:
+            raise ProbeEnded(account_for(outcome), outcome)
+        return outcome.value
+
+    def measure(self, name: str, value: float) -> None:
+        """Records a number in the scorecard: an accuracy, a loss."""
+        self.measures[name] = float(value)
+
+    def note(self, text: str) -> None:
+        """Adds a line that is shown with the check, passed or not."""
+        self.notes.append(text)
+
+    # --- for the judge ---------------------------------------------------------------------------------
+
+    def load(self) -> Outcome | None:
+        """Loads the candidate once, ahead of all checks. Returns how it ended when it can't be loaded."""
+        self._next = self._order()
+        outcome = self._next.load()
+        if outcome is not None:
+            self._take(outcome)
+            self._next = None
+        return outcome
+
+    def begin(self) -> None:
+        """Forgets what belongs to the check before."""
+        self.measures, self.notes, self.output = {}, [], []
+
+    def close(self) -> None:
+        if self._next is not None:
+            self._next.discard()
+            self._next = None
+
+    def _order(self) -> Exchange:
+        return Exchange(
+            self._launcher,
+            self._limits.scaled(self._slowness()),
+            source=self._candidate,
+            seed=SEED,
+            is_cancelled=self._is_cancelled,
+            on_progress=self._on_progress,
+        )
+
+    def _take(self, outcome: Outcome) -> None:
+        if outcome.output:
+            self.output.append(outcome.output)
+        if outcome.strays:
+            self.notes.append(
+                f"{outcome.strays} process(es) that your code left behind were ended"
+                " (a background process must not outlive the function that starts it)."
+            )

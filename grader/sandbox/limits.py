@@ -1,0 +1,48 @@
+"""What one probe may use. Plain numbers, decided by the judge and enforced from outside the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Budgets of one probe: seconds, mebibytes, counts. CPU time and memory are those of the whole process tree."""
+
+    cpu_seconds: float = 10.0
+    wall_seconds: float = 30.0
+    """Only the safety net: sleeping and waiting cost no CPU time."""
+    load_seconds: float = 10.0
+    """CPU seconds for importing the candidate's file."""
+    memory_mb: float = 2000.0
+    processes: int = 48
+    threads: int = 256
+    output_bytes: int = 8 << 20
+    file_mb: int = 256
+    open_files: int = 512
+
+    def with_values(self, values: Mapping[str, float | None]) -> Limits:
+        """A copy in which the given, non-None values replace the defaults. Unknown names raise `TypeError`."""
+        given: dict[str, Any] = {k: type(getattr(self, k))(v) for k, v in values.items() if v is not None}
+        if not given:
+            return self
+        changed = replace(self, **given)
+        if changed.cpu_seconds * 3 > changed.wall_seconds:
+            changed = replace(changed, wall_seconds=changed.cpu_seconds * 3)
+        return changed
+
+    def scaled(self, slowness: float) -> Limits:
+        """Times stretched for a machine that is `slowness` times slower than the one they were set on."""
+        factor = max(1.0, slowness)
+        return replace(
+            self,
+            cpu_seconds=self.cpu_seconds * factor,
+            wall_seconds=self.wall_seconds * factor,
+            load_seconds=self.load_seconds * factor,
+        )
+
+
+MAX_SOURCE_BYTES = 256 << 10
+"""A larger file is refused before it is parsed: 10 MB of source take over a minute to compile."""
