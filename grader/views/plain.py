@@ -31,11 +31,11 @@ Row = tuple["Exercise", "Standing"]
 
 def show_list(console: Console, rows: Sequence[Row]) -> None:
     """All exercises by track, with status and best score. Narrow terminals lose the less needed columns."""
-    width = _width(console)
+    width = console.width = _width(console)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
     table.add_column("Exercise", no_wrap=True)
     if width >= 60:
-        table.add_column("Title", ratio=None)
+        table.add_column("Title")
     if width >= 72:
         table.add_column("Level", no_wrap=True)
         table.add_column("Min", justify="right", no_wrap=True)
@@ -45,7 +45,7 @@ def show_list(console: Console, rows: Sequence[Row]) -> None:
         table.add_row(Text(track, style="bold"))
         for exercise, standing in members:
             table.add_row(*_cells(exercise, standing, width))
-    console.print(table, width=width if not console.is_terminal else None, crop=False)
+    console.print(table)
 
 
 def show_progress(console: Console, rows: Sequence[Row], next_steps: Sequence[str]) -> None:
