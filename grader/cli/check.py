@@ -73,9 +73,7 @@ class Results:
 @click.option("--full", is_flag=True, help="Train on the whole training set, against a higher bar.")
 @click.option("--json", "as_json", is_flag=True, help="Print the scorecard as JSON.")
 @click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Also write JUnit XML there.")
-@click.option(
-    "--html", type=click.Path(path_type=Path, dir_okay=False), help="Also write an HTML page there."
-)
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Also write an HTML page there.")
 @click.option("-v", "--verbose", is_flag=True, help="Explain every failure, not just the first.")
 def command(
     exercises: tuple[Exercise, ...],
@@ -106,8 +104,7 @@ def _check(named: Sequence[Exercise], every: bool, options: Options) -> int:
     chosen = _choose(Catalog.load(), named, every, options)
     workspace = workspaces.find()
     targets = [
-        target(workspace, e, solution=options.solution, file=options.file, options=options.repeated)
-        for e in chosen
+        target(workspace, e, solution=options.solution, file=options.file, options=options.repeated) for e in chosen
     ]
     _check_places(options)
     results = Results()
@@ -146,13 +143,12 @@ def _check_places(options: Options) -> None:
 
 def _grade(one: Target, workspace: Workspace, options: Options, results: Results, *, many: bool) -> None:
     """Grade one file and show it; an error of one exercise doesn't stop the others."""
-    from grader.cli.grading import make_data_ready
-    from grader.judge.submission import read_submission
+    from grader.cli.grading import make_data_ready, read_target
     from grader.views.console import complain, console
 
     try:
+        submission = read_target(one, workspace)
         make_data_ready(workspace, [one.exercise], options.data, console(stderr=True))
-        submission = read_submission(one.path)
         card = _scorecard(one, submission, workspace, options)
     except PracticeError as error:
         if not many:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from rich.console import Console
 from grader.catalog import Exercise
 from grader.data import prepared
 from grader.data.sets import set_info
+from grader.errors import UsageProblem
+from grader.judge.submission import Submission, read_submission
 from grader.workspace import Workspace, quoted
 
 Source = Literal["real", "embedded"]
@@ -28,9 +31,7 @@ class Target:
     again: str
 
 
-def target(
-    workspace: Workspace, exercise: Exercise, *, solution: bool, file: Path | None, options: str = ""
-) -> Target:
+def target(workspace: Workspace, exercise: Exercise, *, solution: bool, file: Path | None, options: str = "") -> Target:
     """The reference, the named file or the learner's own; `options` go into the command that repeats it."""
     command = f"practice check {exercise.id}"
     own = workspace.exercise_file(exercise)
@@ -41,9 +42,15 @@ def target(
     return Target(exercise, file, False, f"{command} --file {quoted(file)}{options}")
 
 
-def make_data_ready(
-    workspace: Workspace, exercises: Iterable[Exercise], data: Source | None, console: Console
-) -> None:
+def read_target(one: Target, workspace: Workspace) -> Submission:
+    """The file's content. A file that isn't there is a mistake in the command, not an attempt."""
+    if not os.path.lexists(one.path):
+        hint = f"Write it anew: `practice reset {one.exercise.number:02d}`" if one.own else "Check the path."
+        raise UsageProblem(f"{workspace.shown(one.path)} does not exist.", hint=hint)
+    return read_submission(one.path, workspace.shown(one.path))
+
+
+def make_data_ready(workspace: Workspace, exercises: Iterable[Exercise], data: Source | None, console: Console) -> None:
     """Make sure that the data sets which these exercises use are there.
 
     Embedded ones are generated when they are needed, in a child process, once. Real ones that were asked for
@@ -73,9 +80,7 @@ def _embed(datasets: Path, name: str, console: Console) -> None:
     if prepared.problem(datasets, name, "embedded") is None:
         return
     title = set_info(name).title
-    console.print(
-        f"Preparing the embedded {title} once; this takes some seconds.", highlight=False, markup=False
-    )
+    console.print(f"Preparing the embedded {title} once; this takes some seconds.", highlight=False, markup=False)
     since = time.monotonic()
     if console.is_terminal and not console.is_dumb_terminal:
         with console.status(f"Drawing {title}") as status:

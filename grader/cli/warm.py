@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from grader.errors import PracticeError
+
 
 @click.group("warm", short_help="The server that makes the next check quick.")
 def command() -> None:
@@ -29,8 +31,7 @@ def status(as_json: bool) -> None:
     if known is None:
         click.echo("No server runs for this workspace; the next `practice check` starts one.")
         return
-    facts = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in known.items())
-    click.echo(f"Running: {facts}." if facts else "Running.")
+    click.echo(f"Running as process {known['pid']}; {known['graded']} graded since it started.")
 
 
 @command.command("stop")
@@ -50,8 +51,7 @@ def start() -> None:
     from grader.sandbox import warm
 
     place = workspaces.find()
-    if warm.status(place) is not None:
-        click.echo("It is running already.")
-        return
-    warm.start(place)
-    click.echo("Started. It goes by itself after ten idle minutes.")
+    if not warm.enabled():
+        raise PracticeError("There is no warm server here: PRACTICE_WARM=0 is set, or this system lacks fork.")
+    started = warm.start(place)
+    click.echo("Started. It goes by itself after ten idle minutes." if started else "It runs already.")

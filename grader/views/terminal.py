@@ -142,11 +142,7 @@ class CheckView:
     def _now(self) -> RenderableType:
         """What runs at this moment; drawn again several times a second."""
         if not self._running:
-            waiting = (
-                "Finishing"
-                if self._shown and not self._titles.keys() - self._shown
-                else "Starting the grader"
-            )
+            waiting = "Finishing" if self._shown and not self._titles.keys() - self._shown else "Starting the grader"
             return self._busy(waiting, self._since)
         return Group(*(row for id, since in self._running.items() for row in self._rows(id, since)))
 
@@ -179,11 +175,9 @@ class CheckView:
 
 
 def _asides(record: CheckRecord) -> list[str]:
-    """Small print under a check's line: what was measured, what the check notes, what blocks it."""
-    said = [words.measures(record)] if record.measures else []
-    if record.passed:
-        said += [clean(note) for note in record.notes]
-    return said
+    """Small print under a check's line: what was measured, what the check notes."""
+    measured = [words.measures(record)] if record.measures else []
+    return measured + [clean(note) for note in record.notes]
 
 
 def _aside(record: CheckRecord) -> str:
@@ -258,8 +252,9 @@ def show_score(console: Console, card: Scorecard) -> None:
         facts.insert(2, "full training")
     dot = _dot(console)
     style = "bold green" if card.passed else "bold yellow" if card.score else "bold red"
+    score = "No score, the grader failed" if card.has_grader_error else f"Score {card.score}/{card.max_score}"
     console.print()
-    line = Text.assemble((f"Score {card.score}/{card.max_score}", style), (dot + dot.join(facts), "dim"))
+    line = Text.assemble((score, style), (dot + dot.join(facts), "dim"))
     _say(console, line)
 
 
@@ -272,9 +267,7 @@ def _failure(console: Console, record: CheckRecord) -> None:
     title = Text.assemble(_symbol(console, record), " ", (clean(record.title), "bold"))
     rows = words.explanation(record)
     if record.verdict == "grader-error":
-        fault = (
-            "This is a fault of the kit or of this machine, not of your code; it doesn't count against you."
-        )
+        fault = "This is a fault of the kit or of this machine, not of your code; it doesn't count against you."
         rows.insert(0, ("", fault))
     elif _aside(record):
         rows.insert(0, ("", f"Verdict: {words.SAYINGS[record.verdict]}."))
@@ -378,7 +371,8 @@ def show_commands(console: Console, rows: Sequence[tuple[str, str]]) -> None:
     console.print()
     _say(console, Text("Next", style="bold"))
     longest = max(len(command) for command, _ in rows)
-    beside = longest + 4 + max(len(reason) for _, reason in rows) <= console.width
+    widest = longest + 4 + max(len(reason) for _, reason in rows)
+    beside = not _lively(console) or widest <= console.width
     for command, reason in rows:
         line = Text.assemble("  ", (command, "cyan"))
         if beside:
@@ -388,9 +382,7 @@ def show_commands(console: Console, rows: Sequence[tuple[str, str]]) -> None:
             console.print(Text(f"    {reason}", style="dim"), highlight=False)
 
 
-def show_summary(
-    console: Console, cards: Sequence[Scorecard], titles: dict[str, str], failed: Sequence[str]
-) -> None:
+def show_summary(console: Console, cards: Sequence[Scorecard], titles: dict[str, str], failed: Sequence[str]) -> None:
     """One line per exercise after several were graded; `failed` are those that couldn't be graded at all."""
     console.print()
     passed = sum(card.passed for card in cards)
@@ -415,9 +407,7 @@ def _summary_line(console: Console, card: Scorecard, title: str) -> None:
     grid.add_column(ratio=1, overflow="fold")
     grid.add_column(justify="right", no_wrap=True)
     name = (
-        Text(card.exercise)
-        if console.width < _NARROW
-        else Text.assemble(card.exercise, (f"  {clean(title)}", "dim"))
+        Text(card.exercise) if console.width < _NARROW else Text.assemble(card.exercise, (f"  {clean(title)}", "dim"))
     )
     cells: list[RenderableType] = [Text(symbol, style=verdict.style), name, Text(score, style="bold")]
     if console.width >= _NARROW:

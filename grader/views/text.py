@@ -12,16 +12,11 @@ from grader.judge.scorecard import CheckRecord, Verdict
 
 # Escape sequences: CSI (colour, cursor), OSC and other strings up to their terminator, the short ones.
 _ESCAPES: Final = re.compile(
-    "\x1b\\[[0-?]*[ -/]*[@-~]"
-    "|\x9b[0-?]*[ -/]*[@-~]"
-    "|\x1b[\\]PX^_].*?(?:\x07|\x1b\\\\|\x9c|$)"
-    "|\x1b[ -/]*[0-~]?",
+    "\x1b\\[[0-?]*[ -/]*[@-~]|\x9b[0-?]*[ -/]*[@-~]|\x1b[\\]PX^_].*?(?:\x07|\x1b\\\\|\x9c|$)|\x1b[ -/]*[0-~]?",
     re.DOTALL,
 )
 # Control characters but for tab and newline; marks that reorder the text around them; halves of characters.
-_CONTROLS: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
-)
+_CONTROLS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _OVERWRITTEN: Final = re.compile("[^\n]*\r(?!\n)(?=[^\n])")
 
 
@@ -113,12 +108,19 @@ def data_words(source: str) -> str:
     return known.get(source, f"{clean(source)} data")
 
 
+def _why(record: CheckRecord) -> str | None:
+    """Why the expectation matters and why an interviewer cares; nothing where the fault is the grader's."""
+    if record.verdict == "grader-error":
+        return record.because
+    return "\n".join(part for part in (record.because, record.why) if part) or None
+
+
 def explanation(record: CheckRecord) -> list[tuple[str, str]]:
     """What to say about a check that didn't pass: label and text, in the order in which one reads them."""
     rows = [
         ("expected", record.expected),
         ("actual", record.actual),
-        ("why", "\n".join(part for part in (record.because, record.why) if part) or None),
+        ("why", _why(record)),
         ("looks like", record.looks_like),
         ("where", record.location),
     ]
