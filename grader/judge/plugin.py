@@ -49,6 +49,7 @@ class JudgePlugin:
     ) -> None:
         self.records: dict[str, CheckRecord] = {}
         self.current = ""
+        self.collect_error = ""
         self._checks = checks
         self._marks = {c.id: c.mark for c in declared}
         self._sandbox = sandbox
@@ -71,12 +72,15 @@ class JudgePlugin:
 
     # --- collection ------------------------------------------------------------------------------------
 
-    def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> _CheckFile | None:
-        if file_path != Path(self._checks.__file__ or ""):
-            return None
-        node = _CheckFile.from_parent(parent, path=file_path)
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_pycollect_makemodule(self, module_path: Path, parent: pytest.Collector) -> _CheckFile:
+        node = _CheckFile.from_parent(parent, path=module_path)
         node.loaded = self._checks
         return node
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.collect_error = str(report.longrepr)[-2000:]
 
     # --- running ---------------------------------------------------------------------------------------
 

@@ -190,7 +190,6 @@ class _Session:
         code = pytest.main(
             [
                 str(folder / "checks.py"),
-                "-q",
                 "-c",
                 os.devnull,
                 f"--rootdir={folder}",
@@ -224,7 +223,11 @@ class _Session:
         missing = [c for c in declared if c.id not in plugin.records]
         for check in missing:
             plugin._finish(
-                plugin.record(check.id, "grader-error", actual=f"the check never ran (pytest ended with {code})")
+                plugin.record(
+                    check.id,
+                    "grader-error",
+                    actual=f"the check never ran (pytest ended with {int(code)}) {plugin.collect_error}".strip(),
+                )
             )
         return tuple(plugin.records[c.id] for c in declared)
 
