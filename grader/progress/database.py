@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeVar
 
-from grader.errors import PracticeError
+from grader.errors import GraderError, PracticeError
 from grader.files import cannot_write
 from grader.workspace import quoted
 
@@ -122,7 +122,7 @@ class Database:
         """What an error of SQLite means for the person in front of it."""
         folder = quoted(self.path.parent)
         permissions = f"See `ls -la {folder}`, or use a workspace elsewhere: `practice init DIR`."
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        code = _code(error)
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
             return _Damaged(str(error))
         reasons = {
@@ -213,14 +213,26 @@ def _steps(connection: sqlite3.Connection) -> None:
     version = _version(connection)  # asked again: another process may have been first
     if version == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
         raise sqlite3.DatabaseError("it holds the tables of another program")
-    for step in MIGRATIONS[version:]:
-        for statement in step:
+    try:
+        for statement in (statement for step in MIGRATIONS[version:] for statement in step):
             connection.execute(statement)
+    except sqlite3.OperationalError as error:
+        if _code(error) != sqlite3.SQLITE_ERROR:  # a full disk and the like: said by the caller
+            raise
+        raise GraderError(
+            f"Your progress can't be brought from schema {version} to {len(MIGRATIONS)}: {error}.",
+            hint="Nothing was changed. Run the command again with --debug, and report it.",
+        ) from error
     connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
 
 
 def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _code(error: sqlite3.Error) -> int:
+    """SQLite's primary result code; errors that no statement caused have none."""
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
