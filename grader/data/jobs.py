@@ -67,9 +67,7 @@ def _start(job: str, arguments: Mapping[str, Any]) -> subprocess.Popen[str]:
     )
 
 
-def _follow(
-    stream: IO[str], on_progress: OnProgress | None, on_said: OnSaid | None
-) -> Mapping[str, Any] | None:
+def _follow(stream: IO[str], on_progress: OnProgress | None, on_said: OnSaid | None) -> Mapping[str, Any] | None:
     final: Mapping[str, Any] | None = None
     for line in stream:
         try:

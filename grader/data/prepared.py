@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from grader.data.sets import SOURCES, SetInfo, set_info
+from grader.data.sets import SOURCES, set_info
 from grader.errors import PracticeError, UsageProblem
 
 if TYPE_CHECKING:
@@ -201,18 +201,17 @@ def ensure_embedded(datasets_dir: Path, name: str, on_progress: OnProgress | Non
 def repair_hint(name: str, source: str, origin: str = "") -> str:
     """The sentence that says how to get a set, or get it whole again."""
     if source == "embedded":
-        return f"Generate it: practice data embed {name}"
+        return f"Generate it: `practice data embed {name}`"
     if origin.startswith("import:"):
-        path = shlex.quote(origin.removeprefix("import:"))
-        return f"Import it again: practice data import {path}   (or: practice data download {name})"
-    return f"Get it: practice data download {name}   (or, from files that you have: practice data import PATH)"
+        return f"Import it again: `{import_command(origin)}`, or `practice data download {name}`"
+    return f"Get it: `practice data download {name}`, or, from files that you have: `practice data import PATH`"
+
+
+def import_command(origin: str) -> str:
+    """The command that repeats an import, from the origin that it left in `meta.json`."""
+    return f"practice data import {shlex.quote(origin.removeprefix('import:'))}"
 
 
 def _damaged(name: str, source: str, file: Path, what: str, meta: Meta | None = None) -> DamagedData:
     hint = repair_hint(name, source, meta.origin if meta else "")
     return DamagedData(f"The prepared data is damaged: {file} {what}.", hint=hint)
-
-
-def describe(info: SetInfo, source: str) -> str:
-    """The set in a few words, for messages."""
-    return f"{info.title} ({source})"

@@ -81,9 +81,7 @@ def exclusive(datasets_dir: Path, name: str, source: str, on_progress: OnProgres
         lock.release()
 
 
-def write(
-    datasets_dir: Path, name: str, source: str, splits: Arrays, *, origin: str, version: str = ""
-) -> None:
+def write(datasets_dir: Path, name: str, source: str, splits: Arrays, *, origin: str, version: str = "") -> None:
     """Write a whole set in place of what was there. The caller holds the lock (`exclusive`).
 
     Raises `PracticeError` for arrays that can't be this set, and for a disk that is full or not writable.
@@ -107,9 +105,7 @@ def _check_arrays(info: SetInfo, splits: Arrays) -> None:
     for split in prepared.SPLITS:
         images, labels = splits[split]
         if images.ndim != 4 or images.shape[1:] != info.shape or images.dtype.name != "uint8":
-            raise PracticeError(
-                f"The {split} images of {info.title} should be {info.shape}, found {images.shape[1:]}."
-            )
+            raise PracticeError(f"The {split} images of {info.title} should be {info.shape}, found {images.shape[1:]}.")
         if labels.shape != images.shape[:1]:
             raise PracticeError(f"{info.title} {split}: {len(images)} images, but {len(labels)} labels.")
         if not len(labels) or labels.min() < 0 or labels.max() >= len(info.classes):
@@ -123,9 +119,7 @@ def _check_space(parent: Path, info: SetInfo, splits: Arrays) -> None:
         raise OSError(errno.ENOSPC, f"{needed >> 20} MB needed, {free >> 20} MB free")
 
 
-def _write_files(
-    target: Path, info: SetInfo, source: str, splits: Arrays, origin: str, version: str
-) -> None:
+def _write_files(target: Path, info: SetInfo, source: str, splits: Arrays, origin: str, version: str) -> None:
     import numpy as np
 
     files: dict[str, dict[str, Any]] = {}
