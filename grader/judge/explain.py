@@ -12,6 +12,7 @@ from typing import Any
 
 from grader.judge.scorecard import Verdict
 from grader.sandbox.watch import Outcome
+from grader.sandbox.worker import BROKEN
 
 ALLOWED = "torch, torchvision, numpy, PIL and the standard library"
 
@@ -96,6 +97,10 @@ def _killed(outcome: Outcome) -> Account:
             f"more than {most} {outcome.killed} were running {doing}, and all were stopped",
             "Nothing in this task needs that many.",
         )
+    return _broken_channel()
+
+
+def _broken_channel() -> Account:
     return Account(
         "forbidden",
         "an answer in the form that the kit's own code sends",
@@ -132,6 +137,8 @@ def _ended(outcome: Outcome) -> Account:
             f"the process died with {name} {doing}: {meaning}" if name not in meaning else f"it died: {meaning}",
             "A crash takes every result with it; other checks ran in processes of their own and are not affected.",
         )
+    if outcome.exit_code == BROKEN:
+        return _broken_channel()
     return Account(
         "exited",
         "a value returned to the caller",
@@ -172,6 +179,14 @@ def _raised(outcome: Outcome, error: dict[str, Any]) -> Account:
         )
     if _is_denied(error):
         return _denied(said, error, location)
+    if error.get("errno") == errno.EFBIG:
+        return Account(
+            "output-limit",
+            f"files of at most {outcome.limits.file_mb} MB",
+            said,
+            "This task needs no file at all.",
+            location=location,
+        )
     if "MemoryError" in kinds or "can't allocate memory" in message or "not enough memory" in message:
         return Account(
             "out-of-memory",

@@ -131,7 +131,7 @@ class Sandbox:
     def _take(self, outcome: Outcome) -> None:
         if outcome.output:
             self.output.append(outcome.output)
-        if outcome.strays:
+        if outcome.strays and outcome.killed is None:
             self.notes.append(
                 f"{outcome.strays} process(es) that your code left behind were ended"
                 " (a background process must not outlive the function that starts it)."

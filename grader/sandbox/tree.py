@@ -105,8 +105,8 @@ def kill(pid: int) -> None:
         os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
 
 
-def kill_tree(pid: int) -> int:
-    """Stops, then kills the whole tree, and looks again until nothing new appears. Returns how many it was."""
+def kill_tree(pid: int) -> set[int]:
+    """Stops, then kills the whole tree, and looks again until nothing new appears. Returns its members."""
     killed: set[int] = set()
     for _ in range(50):
         members = [m for m in (pid, *descendants(pid)) if m not in killed]
@@ -120,23 +120,23 @@ def kill_tree(pid: int) -> int:
         for member in members:
             kill(member)
             killed.add(member)
-    return len(killed)
+    return killed
 
 
 def sweep(parent: int, spare: set[int], seconds: float = 2.0) -> int:
     """Kills every child tree of `parent` but the spared ones, until none is left. Returns how many it was."""
-    killed = 0
+    killed: set[int] = set()
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         strays = [c for c in children(parent) if c not in spare]
         if not strays:
             break
         for stray in strays:
-            killed += kill_tree(stray)
+            killed |= kill_tree(stray)
         if parent == os.getpid():
             for stray in strays:
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(stray, 0)
         else:
             time.sleep(0.002)
-    return killed
+    return len(killed)

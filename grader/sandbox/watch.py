@@ -167,8 +167,7 @@ class Exchange:
         began = time.monotonic()
         looked = began
         while not reached():
-            for key, events in self._selector.select(TICK):
-                key.data(events)
+            self._poll(TICK)
             if self.outcome is not None:
                 return
             now = time.monotonic()
@@ -186,6 +185,13 @@ class Exchange:
         self._result.wall_seconds += time.monotonic() - began
         if self._done:
             self._wait_for_end()
+
+    def _poll(self, seconds: float) -> None:
+        """Handles what is ready; one handler may end the exchange for the others."""
+        for key, events in self._selector.select(seconds):
+            if self.outcome is not None:
+                return
+            key.data(events)
 
     def _over_limit(self, cpu: float) -> Reason | None:
         used = tree.usage(self.worker.pid)
@@ -231,8 +237,7 @@ class Exchange:
             return
         deadline = time.monotonic() + GRACE
         while _alive(self.worker.pid) and time.monotonic() < deadline and self.outcome is None:
-            for key, events in self._selector.select(0.005):
-                key.data(events)
+            self._poll(0.005)
         if self.outcome is not None:
             return
         if _alive(self.worker.pid):
@@ -277,8 +282,7 @@ class Exchange:
             self._selector.unregister(self.worker.channel)
         deadline = time.monotonic() + GRACE
         while _alive(self.worker.pid) and time.monotonic() < deadline and self.outcome is None:
-            for key, events in self._selector.select(0.002):
-                key.data(events)
+            self._poll(0.002)
         if self.outcome is None:
             if _alive(self.worker.pid):
                 tree.kill_tree(self.worker.pid)

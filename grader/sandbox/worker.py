@@ -31,6 +31,8 @@ from grader.sandbox.limits import Limits
 CHANNEL_FD = 200
 """Far above what Python hands out, so that accidents (`os.closerange(3, 100)`) miss it."""
 MAX_SENT_BYTES = 1 << 34
+BROKEN = 70
+"""Exit code of a worker that could not tell its result."""
 
 
 class Channel:
@@ -137,7 +139,7 @@ def run_forked(
     channel_fd: int, output_fd: int, scratch: Path, limits: Limits, confinement: Confinement, parent: int
 ) -> None:
     """The life of a forked worker, from its first instruction to its last. Never returns."""
-    status = 70
+    status = BROKEN
     try:
         kernel.die_with_parent(parent)
         os.setsid()
