@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import tempfile
 import time
 from pathlib import Path
 
@@ -64,6 +63,8 @@ def cannot_write(path: Path, error: OSError) -> PracticeError:
 
 
 def _replace(target: Path, payload: bytes) -> None:
+    import tempfile  # slow to import, and most commands write no file
+
     mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask()
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
     temporary = Path(name)

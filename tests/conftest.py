@@ -107,12 +107,20 @@ def tiny_bank(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_kit.write(tmp_path_factory.mktemp("kit"))
 
 
+@pytest.fixture(scope="session")
+def tiny_workspace(tiny_bank: Path, places: Places) -> Path:
+    """A workspace of the tiny kit as `practice init` makes it: to copy, never to change."""
+    made = places.make(bank=tiny_bank)
+    assert made("init", made.home).returncode == 0
+    return made.home
+
+
 @pytest.fixture
-def tiny(tiny_bank: Path) -> Iterator[Practice]:
+def tiny(tiny_bank: Path, tiny_workspace: Path) -> Iterator[Practice]:
     """The real command with two tiny exercises and their stubs in place; the folder has spaces and accents."""
     found = Places()
     made = found.make("mein Übungs ordner", tiny_bank)
-    made("init", made.home)
+    shutil.copytree(tiny_workspace, made.home, dirs_exist_ok=True)
     yield made
     found.remove()
 

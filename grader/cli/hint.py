@@ -58,18 +58,17 @@ def _remember_all(exercise: Exercise, count: int) -> None:
 
 
 def _print(exercise: Exercise, hints: tuple[str, ...], numbers: list[int], again: bool) -> None:
-    from grader.views.console import console, prose
-    from grader.views.markdown import show_markdown
+    from grader.views.light import markdown, remarks, screen
     from grader.views.plain import show_steps
 
-    out = console()
+    out = screen()
     for number in numbers:
-        out.print(f"Hint {number} of {len(hints)}" + (", again" if again else ""), style="bold")
-        show_markdown(out, hints[number - 1])
-        out.print()
+        out.line(out.paint(f"Hint {number} of {len(hints)}" + (", again" if again else ""), "bold"))
+        markdown(out, hints[number - 1])
+        out.line()
     name = f"{exercise.number:02d}"
     if numbers[-1] < len(hints):
         step = f"`practice hint {name}` shows the next one."
     else:
         step = f"That was the last hint. `practice reveal {name}` shows the solution."
-    show_steps(prose(), [step])
+    show_steps(remarks(), [step])

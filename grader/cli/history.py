@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
@@ -39,6 +38,8 @@ def command(exercise: Exercise, shown: int | None, restored: int | None, as_json
         elif restored is not None:
             _restore(workspace, exercise, store, store.attempt(exercise.id, restored))
         elif as_json:
+            import json
+
             click.echo(json.dumps([attempt.to_json() for attempt in store.attempts(exercise.id)], indent=2))
         else:
             _table(exercise, store.attempts(exercise.id))
@@ -60,7 +61,7 @@ def _show(store: Store, attempt: Attempt) -> None:
 
 def _restore(workspace: Workspace, exercise: Exercise, store: Store, attempt: Attempt) -> None:
     from grader.files import back_up, write_atomic
-    from grader.views.console import console
+    from grader.views.light import screen
     from grader.views.plain import show_steps
 
     source = store.source(attempt)
@@ -69,28 +70,28 @@ def _restore(workspace: Workspace, exercise: Exercise, store: Store, attempt: At
     said = []
     if path.exists():
         if path.is_file() and path.read_bytes() == source:
-            show_steps(console(), [f"{shown} already is attempt {attempt.n}; nothing was changed."])
+            show_steps(screen(), [f"{shown} already is attempt {attempt.n}; nothing was changed."])
             return
         copy = back_up(path, workspace.state / "backups")
         said.append(f"What {shown} held is kept in {workspace.shown(copy)}.")
     write_atomic(path, source)
     said.append(f"Attempt {attempt.n} ({attempt.score}/{attempt.max_score}) is back in {shown}.")
-    show_steps(console(), [*said, f"`practice check {exercise.number:02d}` grades it again."])
+    show_steps(screen(), [*said, f"`practice check {exercise.number:02d}` grades it again."])
 
 
 def _table(exercise: Exercise, attempts: list[Attempt]) -> None:
-    from grader.views.console import console, prose
+    from grader.views.light import remarks, screen
     from grader.views.plain import show_history, show_steps
 
     number = f"{exercise.number:02d}"
     if not attempts:
         first = f"`practice check {number}` makes the first."
-        show_steps(console(), [f"No attempt on {exercise.id} yet. {first}"])
+        show_steps(screen(), [f"No attempt on {exercise.id} yet. {first}"])
         return
-    show_history(console(), attempts)
+    show_history(screen(), attempts)
     latest = attempts[-1].n
     show_steps(
-        prose(),
+        remarks(),
         [
             f"`practice history {number} --show {latest}` prints the source of attempt {latest},",
             f"`practice history {number} --restore {latest}` puts it back (after a backup).",

@@ -12,15 +12,13 @@ def command() -> None:
     from grader.catalog import Catalog
     from grader.cli.advice import next_steps, rows
     from grader.progress import Store
-    from grader.views.console import console
-    from grader.views.plain import show_progress
+    from grader.views.light import screen
+    from grader.views.plain import show_progress, show_steps
 
     workspace = workspaces.find()
     with Store.open(workspace) as store:
         found = rows(Catalog.load(), store)
-    out = console()
-    show_progress(out, found, next_steps(workspace, found))
-    show = "`practice list` shows all exercises, `practice --help` all commands."
-    from grader.views.plain import show_steps
-
-    show_steps(out, ["", show])
+    out = screen()
+    more = "`practice list` shows all exercises, `practice --help` all commands."
+    show_progress(out, found)
+    show_steps(out, ["", *next_steps(workspace, found), "", more])

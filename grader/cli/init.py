@@ -30,7 +30,7 @@ def command(folder: Path) -> None:
     Files that already exist there are kept as they are.
     """
     from grader.errors import PracticeError
-    from grader.views.console import console
+    from grader.views.light import screen
     from grader.views.plain import show_steps
     from grader.workspace import MARKER, Workspace, is_workspace, quoted
 
@@ -41,7 +41,7 @@ def command(folder: Path) -> None:
     said = [f"{root} is ready: {_count(written)} written" + (f", {_count(kept)} kept." if kept else ".")]
     if kept:
         said.append("What existed was left as it is; `practice reset ID` starts an exercise anew.")
-    show_steps(console(), [*said, "", f"Next: `cd {quoted(folder)}`, then `practice`."])
+    show_steps(screen(), [*said, "", f"Next: `cd {quoted(folder)}`, then `practice`."])
 
 
 def _contents() -> dict[str, str]:

@@ -27,10 +27,10 @@ def command(as_json: bool) -> None:
 
         click.echo(json.dumps([to_json(exercise, standing) for exercise, standing in found], indent=2))
         return
-    from grader.views.console import console
+    from grader.views.light import screen
     from grader.views.plain import show_list
 
-    show_list(console(), found)
+    show_list(screen(), found)
     if any(standing.revealed for _, standing in found):
         click.echo("* its solution was shown before it was passed", err=True)
 

@@ -12,10 +12,10 @@ def command() -> None:
     from grader.catalog import Catalog
     from grader.cli.advice import next_steps, rows
     from grader.progress import Store
-    from grader.views.console import console
+    from grader.views.light import screen
     from grader.views.plain import show_steps
 
     workspace = workspaces.find()
     with Store.open(workspace) as store:
         found = rows(Catalog.load(), store)
-    show_steps(console(), next_steps(workspace, found))
+    show_steps(screen(), next_steps(workspace, found))

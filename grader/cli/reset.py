@@ -21,7 +21,7 @@ def command(exercise: Exercise, yes: bool) -> None:
     from grader import workspace as workspaces
     from grader.files import back_up, write_atomic
     from grader.stubs import stub_text
-    from grader.views.console import console
+    from grader.views.light import screen
     from grader.views.plain import show_steps
 
     workspace = workspaces.find()
@@ -32,7 +32,7 @@ def command(exercise: Exercise, yes: bool) -> None:
     said = []
     if path.is_symlink() or path.exists():
         if _same(path.read_bytes() if path.is_file() else b"", stub):
-            show_steps(console(), [f"{shown} already is the stub; nothing was changed."])
+            show_steps(screen(), [f"{shown} already is the stub; nothing was changed."])
             return
         confirm(
             f"Replace {shown} by the stub? A backup is kept.",
@@ -44,7 +44,7 @@ def command(exercise: Exercise, yes: bool) -> None:
         said.append(f"Your code is kept in {workspace.shown(copy)}.")
     write_atomic(path, stub)
     said += [f"Wrote the stub {shown}.", f"`practice show {number}` says what to do."]
-    show_steps(console(), said)
+    show_steps(screen(), said)
 
 
 def _same(content: bytes, stub: str) -> bool:

@@ -19,6 +19,7 @@ def command(exercise: Exercise) -> None:
     from grader import workspace as workspaces
     from grader.cli.advice import steps
     from grader.views.console import console
+    from grader.views.light import screen
     from grader.views.markdown import show_markdown
     from grader.views.plain import LEVELS, show_steps
 
@@ -30,4 +31,4 @@ def command(exercise: Exercise) -> None:
     out.print(" · ".join(facts), style="quiet", markup=False, soft_wrap=True)
     out.print()
     show_markdown(out, statement)
-    show_steps(out, ["", "Next:", *steps(workspace, exercise)])
+    show_steps(screen(), ["", "Next:", *steps(workspace, exercise)])

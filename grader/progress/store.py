@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import sys
 import time
@@ -10,12 +9,14 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from grader.errors import PracticeError, UsageProblem
-from grader.judge.scorecard import Scorecard
 from grader.progress.database import Database
 from grader.workspace import Workspace
+
+if TYPE_CHECKING:
+    from grader.judge.scorecard import Scorecard
 
 Status = Literal["new", "started", "passed"]
 
@@ -89,6 +90,8 @@ class Store:
 
     def record(self, scorecard: Scorecard, source: str | bytes) -> int:
         """Keep an attempt with the source that was graded; return its number within the exercise."""
+        import json
+
         payload = source.encode("utf-8") if isinstance(source, str) else source
         row = (
             scorecard.exercise,
@@ -142,6 +145,8 @@ class Store:
 
     def scorecard(self, attempt: Attempt) -> dict[str, Any]:
         """The scorecard as JSON, schema 1."""
+        import json
+
         value: dict[str, Any] = json.loads(self._row_of(attempt, "scorecard"))
         return value
 
