@@ -87,13 +87,13 @@ from grader.checking import check, expect_close
 from . import probes
 
 
-@check("The sum is right", points=60)
+@check("The sum is right", points=60, why="Adding is asked first.")
 def test_sum(sandbox):
     a, b = torch.arange(3.0), torch.full((3,), 2.5)
     expect_close(sandbox.run(probes.total, a, b), a + b, because="Addition is element by element.")
 
 
-@check("Shapes broadcast", points=40, after=["test_sum"])
+@check("Shapes broadcast", points=40, why="Broadcasting is asked next.", after=["test_sum"])
 def test_broadcast(sandbox):
     a, b = torch.ones(2, 1), torch.ones(3)
     expect_close(sandbox.run(probes.total, a, b), a + b, because="Sizes of 1 are stretched.")
@@ -145,7 +145,7 @@ from grader.checking import check, expect_equal
 from . import probes
 
 
-@check("The largest is found", points=100)
+@check("The largest is found", points=100, why="A sign error is quickly made.")
 def test_largest(sandbox):
     expect_equal(sandbox.run(probes.largest, [1, 3, 2]), 3, because="That is what a maximum is.")
 '''

@@ -23,10 +23,11 @@ def command(as_json: bool) -> None:
 
     out = console()
     findings: list[Finding] = []
-    for finding in examine():
-        findings.append(finding)
-        if not as_json:
-            _show(out, finding)
+    with console(stderr=True).status("Examining; importing torch takes some seconds"):
+        for finding in examine():
+            findings.append(finding)
+            if not as_json:
+                _show(out, finding)
     problems = sum(finding.state == "problem" for finding in findings)
     if as_json:
         _print_json(findings)

@@ -26,7 +26,8 @@ def status(as_json: bool) -> None:
 
     known = warm.status(workspaces.find())
     if as_json:
-        click.echo(json.dumps({"running": known is not None, **(known or {})}, indent=2, default=str))
+        facts = {name: value for name, value in (known or {}).items() if name != "answer"}
+        click.echo(json.dumps({"running": known is not None, **facts}, indent=2))
         return
     if known is None:
         click.echo("No server runs for this workspace; the next `practice check` starts one.")
