@@ -21,6 +21,9 @@ from grader.data.sets import SETS, SetInfo, set_info
 from grader.errors import PracticeError, UsageProblem
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from grader.data.preparing import Arrays, Images, Labels
 
 Say = Callable[[str], None]
@@ -191,7 +194,7 @@ def _idx_set(container: Container, folder: PurePosixPath, parts: Mapping[str, Pu
     def read(on_progress: OnProgress) -> Arrays:
         from grader.data import formats
 
-        arrays = {}
+        arrays: dict[str, NDArray[np.uint8]] = {}
         names = {path: part for part, path in parts.items()}
         for path, content in container.read(names):
             on_progress(len(arrays), 4, "Reading MNIST")
@@ -240,7 +243,7 @@ def _batch_set(container: Container, folder: PurePosixPath, paths: Sequence[Pure
         from grader.data import formats
 
         decode = formats.cifar_binary if binary else formats.cifar_batch
-        batches = {}
+        batches: dict[PurePosixPath, tuple[Images, Labels]] = {}
         for path, content in container.read(paths):
             on_progress(len(batches), len(paths), "Reading CIFAR-10")
             batches[path] = decode(content, container.place / path)
