@@ -69,7 +69,7 @@ class TestHome:
 
     def test_a_missing_file_is_noticed(self, tiny: Practice) -> None:
         (tiny.home / ADD_FILE).unlink()
-        assert f"`practice reset 01` writes {ADD_FILE}, which is missing" in tiny("next").stdout
+        assert f"`practice reset 01` writes the missing {ADD_FILE}" in tiny("next").stdout
 
 
 class TestList:

@@ -29,7 +29,7 @@ def steps(workspace: Workspace, exercise: Exercise) -> list[str]:
     number = f"{exercise.number:02d}"
     path = workspace.exercise_file(exercise)
     shown = workspace.shown(path)
-    edit = f"Edit {shown}" if path.exists() else f"`practice reset {number}` writes {shown}, which is missing"
+    edit = f"Edit {shown}" if path.exists() else f"`practice reset {number}` writes the missing {shown}"
     return [f"  {edit}", f"  `practice check {number}` grades it", f"  `practice hint {number}` helps"]
 
 

@@ -15,7 +15,17 @@ from rich.theme import Theme
 if TYPE_CHECKING:
     from grader.errors import PracticeError
 
-_THEME = Theme({"command": "bold cyan", "path": "cyan", "quiet": "dim", "good": "green", "bad": "red"})
+_THEME = Theme(
+    {
+        "command": "bold cyan",
+        "path": "cyan",
+        "quiet": "dim",
+        "good": "green",
+        "bad": "red",
+        "markdown.code": "cyan",  # not on black, which is wrong on a light terminal
+        "markdown.code_block": "cyan",
+    }
+)
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -159,15 +159,16 @@ def _blocks(text: str) -> Iterator[tuple[str, str, str]]:
     fenced = False
     for line in [*text.splitlines(), ""]:
         fence = line.lstrip().startswith("```")
-        item = None if fenced else _ITEM.fullmatch(line)
-        ends = fence or fenced or item is not None or not line.strip() or line.startswith("#")
+        code = fenced or (line.startswith("    ") and not gathered and bool(line.strip()))
+        item = None if code else _ITEM.fullmatch(line)
+        ends = fence or code or item is not None or not line.strip() or line.startswith("#")
         if ends and gathered:
             yield "text", lead, " ".join(gathered)
             gathered, lead = [], ""
         if fence:
             fenced = not fenced
-        elif fenced:
-            yield "code", "", line
+        elif code:
+            yield "code", "", line if fenced else line[4:]
         elif item is not None:
             lead, gathered = f"{item[1]}{item[2]} ", [item[3]]
         elif line.startswith("#"):
