@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+
 from grader.checking import (
     check,
     expect,
@@ -45,9 +46,7 @@ def _all_steps(case, strict=True):
 def _grown(case, steps=None):
     """The closed form: x · growth^steps, row by row."""
     steps = _all_steps(case) if steps is None else steps
-    return torch.stack(
-        [row.to(F64) * case["growth"].to(F64) ** k for row, k in zip(case["x"], steps, strict=True)]
-    )
+    return torch.stack([row.to(F64) * case["growth"].to(F64) ** k for row, k in zip(case["x"], steps, strict=True)])
 
 
 def _grown_gradients(case, upstream, steps=None):
@@ -119,9 +118,7 @@ def test_input_gradient(sandbox):
     names = ["sin", "cube", "row product", "mean"]
     product = torch.stack([x[:, [j for j in range(4) if j != i]].prod(1) for i in range(4)], dim=1)
     wanted = [x.cos(), 3 * x**2, product, torch.full_like(x, 1 / 12)]
-    for name, found, expected in zip(
-        names, sandbox.run(probes.input_gradients, names, [x] * 4), wanted, strict=True
-    ):
+    for name, found, expected in zip(names, sandbox.run(probes.input_gradients, names, [x] * 4), wanted, strict=True):
         because = f"this part came complete; with fn = {name} it has to give the derivative of fn(x).sum()"
         expect_close(found["gradient"], expected, because=because, rtol=1e-9, atol=1e-12)
         untouched = _agree(found["x"], x, 0) and found["requires_grad"] is False and found["grad"] is None
@@ -167,16 +164,28 @@ def _value_cases():
         "one row": {"x": torch.tensor([[0.3, -0.2]]), "growth": two, "limit": 10.0, "max_steps": 8},
         "rows that need 1, 4, 0 and 1 steps": {"x": mixed, "growth": two, "limit": 10.0, "max_steps": 8},
         "a row already at the limit": {
-            "x": torch.tensor([[6.0, -8.0], [1.0, 1.0]]), "growth": two, "limit": 10.0, "max_steps": 8,
+            "x": torch.tensor([[6.0, -8.0], [1.0, 1.0]]),
+            "growth": two,
+            "limit": 10.0,
+            "max_steps": 8,
         },
         "rows too small for max_steps=3": {
-            "x": torch.tensor([[0.01, 0.02], [2.0, 1.0]]), "growth": two, "limit": 10.0, "max_steps": 3,
+            "x": torch.tensor([[0.01, 0.02], [2.0, 1.0]]),
+            "growth": two,
+            "limit": 10.0,
+            "max_steps": 3,
         },
         "three features with growths 1.5, 2.5, -2": {
-            "x": _random(7, 3, seed=2, dtype=torch.float32), "growth": odd, "limit": 6.0, "max_steps": 9,
+            "x": _random(7, 3, seed=2, dtype=torch.float32),
+            "growth": odd,
+            "limit": 6.0,
+            "max_steps": 9,
         },
         "growth below 1, which never gets there": {
-            "x": torch.tensor([[1.0, 2.0]]), "growth": two / 4, "limit": 5.0, "max_steps": 4,
+            "x": torch.tensor([[1.0, 2.0]]),
+            "growth": two / 4,
+            "limit": 5.0,
+            "max_steps": 4,
         },
         "float64": {"x": _random(5, 3, seed=3), "growth": odd.to(F64), "limit": 4.0, "max_steps": 6},
     }
@@ -187,14 +196,11 @@ def _guesses(case):
     right, x, limit, cap = _all_steps(case), case["x"], case["limit"], case["max_steps"]
     whole = _steps(x.reshape(-1), case["growth"].repeat(len(x)), limit, cap)
     return {
-        "a row exactly at the limit is multiplied once more: `<=` where `<` is meant": _all_steps(
-            case, strict=False
-        ),
+        "a row exactly at the limit is multiplied once more: `<=` where `<` is meant": _all_steps(case, strict=False),
         "the norm is taken over the whole batch instead of row by row": [whole] * len(right),
         "all rows stop as soon as the first one is done; each row stops on its own": [min(right)] * len(right),
-        "all rows are multiplied until the slowest one is done; finished rows have to stay as they are": [
-            max(right)
-        ] * len(right),
+        "all rows are multiplied until the slowest one is done; finished rows have to stay as they are": [max(right)]
+        * len(right),
         "the first row decides for all of them": [right[0]] * len(right),
         "the argument max_steps isn't used: 8 is built in": _all_steps({**case, "max_steps": 8}),
         "max_steps isn't respected": _all_steps({**case, "max_steps": cap + 40}),
@@ -262,12 +268,12 @@ def test_grow_gradients(sandbox):
     if _agree(found["growth"], _last_step_only(case, upstream)) or _agree(found["x"], torch.zeros_like(by_x)):
         looks = "only the last multiplication is in the graph: the earlier ones were detached or run under no_grad"
     because = (
-        "y = x * growth**k row by row, so {}: each of the k multiplications contributes; here k = " + ", ".join(map(str, _all_steps(case))) + " for the four rows."
+        "y = x * growth**k row by row, so {}: each of the k multiplications contributes; here k = "
+        + ", ".join(map(str, _all_steps(case)))
+        + " for the four rows."
     )
     _expect_gradient(found["x"], by_x, "x", because.format("dy/dx = growth**k"), looks)
-    _expect_gradient(
-        found["growth"], by_growth, "growth", because.format("dy/dgrowth = k * x * growth**(k-1)"), looks
-    )
+    _expect_gradient(found["growth"], by_growth, "growth", because.format("dy/dgrowth = k * x * growth**(k-1)"), looks)
     numerical = _numerical(found["values"], upstream, inputs, "the output has the shape of x.")
     for name, slope in zip(("x", "growth"), numerical, strict=True):
         because = "nudging an input by 1e-6 and looking at the output has to give the same slope as backward."
@@ -333,9 +339,7 @@ def test_swish_values(sandbox):
         (torch.tensor([-80.0, -5.0, 0.0, 5.0, 80.0]), torch.tensor(1.7)),
     ]
     found = sandbox.run(probes.swish_values, cases)
-    expect_equal(
-        found["is_function"], True, because="Swish has to be a subclass of torch.autograd.Function."
-    )
+    expect_equal(found["is_function"], True, because="Swish has to be a subclass of torch.autograd.Function.")
     for (x, beta), one in zip(cases, found["values"], strict=True):
         expected = _swish_derivatives(x.to(F64), beta.to(F64))[0]
         looks = None
@@ -379,8 +383,12 @@ def test_swish_gradients(sandbox):
         start = f"with x of shape {tuple(x.shape)} and beta = {float(beta)}, "
         close = {"rtol": 1e-5, "atol": 1e-6}
         _expect_gradient(
-            found["x"], by_x, "x", start + "the slope of the values at x, times the incoming gradient.",
-            _swish_misconception(found["x"], x, beta, up), **close,
+            found["x"],
+            by_x,
+            "x",
+            start + "the slope of the values at x, times the incoming gradient.",
+            _swish_misconception(found["x"], x, beta, up),
+            **close,
         )
         expect_tensor(
             found["beta"],
@@ -394,8 +402,12 @@ def test_swish_gradients(sandbox):
         elif _agree(found["beta"], per_element.sum()):
             looks = "the incoming gradient grad_y is left out"
         _expect_gradient(
-            found["beta"], by_beta, "beta",
-            start + "beta's gradient is the sum over all elements of grad_y * dy/dbeta.", looks, **close,
+            found["beta"],
+            by_beta,
+            "beta",
+            start + "beta's gradient is the sum over all elements of grad_y * dy/dbeta.",
+            looks,
+            **close,
         )
 
 

@@ -19,9 +19,7 @@ def input_gradients(candidate, names, inputs):
     for name, x in zip(names, inputs, strict=True):
         given = x.clone()
         gradient = candidate.input_gradient(FUNCTIONS[name], given)
-        found.append(
-            {"gradient": gradient, "x": given, "requires_grad": given.requires_grad, "grad": given.grad}
-        )
+        found.append({"gradient": gradient, "x": given, "requires_grad": given.requires_grad, "grad": given.grad})
     return found
 
 
@@ -79,9 +77,7 @@ def grow_calls(candidate, growth, limit, max_steps, inputs, upstreams):
 
     def backwards():
         grads = [_gradients(y, up, [x, net.growth]) for x, y, up in reversed(calls)]
-        return [
-            {"y": y, "x_grad": gx, "growth_grad": gg} for y, (gx, gg) in zip(ys, reversed(grads), strict=True)
-        ]
+        return [{"y": y, "x_grad": gx, "growth_grad": gg} for y, (gx, gg) in zip(ys, reversed(grads), strict=True)]
 
     return probing.outcome(backwards)
 
