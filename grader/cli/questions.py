@@ -12,9 +12,11 @@ yes_option = click.option("-y", "--yes", is_flag=True, help="Don't ask.")
 
 
 def confirm(question: str, *, yes: bool, refusal: str, command: str) -> None:
-    """Return when the person agrees; raise click.Abort when not, UsageProblem when nobody can be asked."""
+    """Return when the person agrees. Leaves with code 1 when not; UsageProblem when nobody can be asked."""
     if yes:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageProblem(refusal, hint=f"There is no terminal to ask at: `{command} --yes`.")
-    click.confirm(question, abort=True, err=True)
+    if not click.confirm(question, err=True):
+        click.echo("Nothing was changed.", err=True)
+        raise click.exceptions.Exit(1)

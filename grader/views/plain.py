@@ -66,7 +66,7 @@ def show_history(on: Screen, attempts: Sequence[Attempt]) -> None:
             "No": (str(attempt.n), ""),
             "When": (attempt.at.strftime("%Y-%m-%d %H:%M"), ""),
             "Score": (f"{attempt.score}/{attempt.max_score}", "good" if attempt.passed else ""),
-            "Data": (attempt.data + (" (full)" if attempt.full else ""), ""),
+            "Data": (_data(attempt), ""),
             "Seconds": (f"{attempt.seconds:.1f}", ""),
         }
         lines.append([known[title] for title in header])
@@ -91,6 +91,11 @@ def _cells(exercise: Exercise, standing: Standing) -> dict[str, Cell]:
         "Status": (standing.status + (" *" if standing.revealed else ""), STATUS_STYLES[standing.status]),
         "Best": ("" if standing.best_score is None else str(standing.best_score), ""),
     }
+
+
+def _data(attempt: Attempt) -> str:
+    source = "" if attempt.data == "none" else attempt.data
+    return f"{source} (full)".lstrip() if attempt.full else source
 
 
 def _bar(on: Screen, share: float, width: int = 20) -> str:
