@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,26 @@ def secret_folders(request: Request) -> list[str]:
     folders = [bank, Path(request.solutions), Path(request.datasets), Path(request.state), package]
     folders.append(Path(request.path).parent)
     return [str(f) for f in folders]
+
+
+@dataclass(frozen=True)
+class Data:
+    """The fixture `data`: called with a name it loads that set from the source that is graded on."""
+
+    datasets: Path
+    source: str | None
+
+    def __call__(self, name: str) -> Any:
+        from grader.data import prepared
+
+        if self.source is None:
+            raise ContentError(f"the exercise does not declare the data set {name}")
+        return prepared.load(self.datasets, name, self.source)
+
+    def weights(self, name: str) -> Path | None:
+        """The file of the pretrained weights that `practice data download` fetched, or None."""
+        file = self.datasets / "weights" / f"{name}.pth"
+        return file if file.is_file() else None
 
 
 class _Session:
@@ -231,15 +252,8 @@ class _Session:
             )
         return tuple(plugin.records[c.id] for c in declared)
 
-    def data_loader(self, source: str | None) -> Callable[[str], Any]:
-        from grader.data import prepared
-
-        def data(name: str) -> Any:
-            if source is None:
-                raise ContentError(f"the exercise does not declare the data set {name}")
-            return prepared.load(Path(self.request.datasets), name, source)
-
-        return data
+    def data_loader(self, source: str | None) -> Data:
+        return Data(Path(self.request.datasets), source)
 
     def progress(self, done: int, total: int, loss: float | None) -> None:
         if self.plugin is not None:
