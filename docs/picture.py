@@ -17,15 +17,16 @@ from rich.text import Text
 
 from grader import stubs, workspace
 from grader.catalog import Catalog, Exercise
-from grader.cli.grading import make_data_ready
+from grader.cli.check import subject_of
+from grader.cli.grading import make_data_ready, target
 from grader.files import write_atomic
 from grader.judge import proof
 from grader.judge.client import grade
 from grader.judge.submission import read_submission
-from grader.views.terminal import CheckView, Subject, show_result
+from grader.views.terminal import CheckView, show_result
 
 EXERCISE = "01_mnist_cnn"
-MUTANT = "flatten-6x6"
+MUTANT = "article-flatten-6x6"
 TARGET = Path(__file__).with_name("run.svg")
 
 
@@ -49,7 +50,7 @@ def _mutant(exercise: Exercise) -> str:
 
 
 def _show(exercise: Exercise, source: str, place: workspace.Workspace, console: Console) -> None:
-    subject = Subject(exercise.id, exercise.title, f"practice check {exercise.id}")
+    subject = subject_of(target(place, exercise, solution=False, file=None))
     view = CheckView(console, subject)  # not entered: a picture has no spinner
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{exercise.id}.py"

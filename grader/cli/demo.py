@@ -90,6 +90,7 @@ def _grade(exercise: Exercise, source: str, folder: Path, workspace: Workspace, 
         )
     view.complete(card)
     show_score(out, card)
+    out.print()
     return card
 
 
@@ -119,6 +120,5 @@ def _farewell(out: Console, exercise: Exercise, card: Scorecard) -> None:
 
 
 def _say(out: Console, text: str) -> None:
-    out.print()
     out.print(text, markup=False, highlight=False, soft_wrap=not out.is_terminal, width=min(out.width, 100))
     out.print()

@@ -201,7 +201,8 @@ def check_line(console: Console, record: CheckRecord) -> RenderableType:
     cells: list[RenderableType] = [_symbol(console, record), title, Text(points, style="dim")]
     if console.width >= _NARROW:
         grid.add_column(justify="right", no_wrap=True, min_width=7)
-        cells.append(Text(words.seconds(record.seconds), style="dim"))
+        took = "" if record.verdict == "blocked" else words.seconds(record.seconds)
+        cells.append(Text(took, style="dim"))
     grid.add_row(*cells)
     return grid
 
