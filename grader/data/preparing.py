@@ -13,12 +13,13 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from grader.data import prepared
 from grader.data.prepared import OnProgress
 from grader.data.sets import SetInfo, set_info
 from grader.errors import PracticeError
+from grader.files import cannot_write
 
 if TYPE_CHECKING:
     import numpy as np
@@ -116,7 +117,7 @@ def _check_space(parent: Path, info: SetInfo, splits: Arrays) -> None:
     needed = sum(len(labels) * (info.image_bytes + 8) for _, labels in splits.values()) + 2**20
     free = shutil.disk_usage(parent).free
     if free < needed:
-        raise OSError(errno.ENOSPC, f"{needed >> 20} MB needed, {free >> 20} MB free")
+        raise OSError(errno.ENOSPC, f"no space left: {needed >> 20} MB needed, {free >> 20} MB free")
 
 
 def _write_files(target: Path, info: SetInfo, source: str, splits: Arrays, origin: str, version: str) -> None:
@@ -128,7 +129,7 @@ def _write_files(target: Path, info: SetInfo, source: str, splits: Arrays, origi
         for part, array in (("images", images), ("labels", labels.astype(np.int64))):
             file = target / f"{split}_{part}.npy"
             with file.open("wb") as stream:
-                np.save(stream, np.ascontiguousarray(array), allow_pickle=False)
+                _save(stream, np.ascontiguousarray(array))
                 stream.flush()
                 os.fsync(stream.fileno())
             files[file.name] = {"bytes": file.stat().st_size, "sha256": prepared.sha256(file)}
@@ -146,6 +147,14 @@ def _write_files(target: Path, info: SetInfo, source: str, splits: Arrays, origi
         "files": files,
     }
     (target / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+
+
+def _save(stream: IO[bytes], array: NDArray[Any]) -> None:
+    """As `np.save`, but through Python's stream: numpy's own writing hides why it failed (a full disk)."""
+    import numpy as np
+
+    np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(array))
+    stream.write(array.data)
 
 
 def statistics(images: Images) -> tuple[list[float], list[float]]:
@@ -189,13 +198,4 @@ def friendly_errors(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise PracticeError(
-                f"The disk is full: {place} can't be written ({error.strerror}).",
-                hint="Free some space and run the same command again; what was there before is unchanged.",
-            ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise PracticeError(
-                f"No permission to write {place}.", hint="Check who owns the folder, or set PRACTICE_HOME."
-            ) from error
-        raise
+        raise cannot_write(place, error) from error
