@@ -17,6 +17,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import psutil
+
 from grader.errors import GraderError
 from grader.sandbox import tree, zygote
 from grader.sandbox.limits import Limits
@@ -52,8 +54,13 @@ class Launcher(Protocol):
 
 
 def make_scratch() -> Path:
-    """A private folder for one session, with room for its workers' own."""
-    return Path(tempfile.mkdtemp(prefix="practice-"))
+    """A private folder for one session, with room for its workers' own; removes those of judges that died."""
+    folder = Path(tempfile.mkdtemp(prefix=f"practice-{os.getpid()}-"))
+    for other in folder.parent.glob("practice-*-*"):
+        owner = other.name.split("-")[1]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(other, ignore_errors=True)
+    return folder
 
 
 class ForkLauncher:

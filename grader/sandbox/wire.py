@@ -92,7 +92,8 @@ class _Encoder:
         if not plain or name not in _dtypes() or value.dim() > MAX_DIMENSIONS:
             where = f"{name} tensor on device {value.device}, {value.layout}"
             return {"o": ["torch.Tensor", where]} if not self.strict else self.opaque(value)
-        flat = value.detach().resolve_conj().resolve_neg().contiguous().reshape(-1)
+        flat = value.detach().resolve_conj().resolve_neg().contiguous()
+        flat = flat.as_strided((flat.numel(),), (1,))
         return {"T": self.buffer(flat.view(torch.uint8).numpy()), "y": name, "s": list(value.shape)}
 
     def buffer(self, array: Any) -> int:

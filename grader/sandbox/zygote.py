@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 from pathlib import Path
@@ -29,13 +30,11 @@ def start(scratch: Path, secret: list[str]) -> tuple[socket.socket, int]:
     Must be called before the process runs any tensor operation or starts a thread.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    parent = os.getpid()
     pid = os.fork()
     if pid == 0:
         status = 1
         try:
             ours.close()
-            kernel.die_with_parent(parent)
             kernel.become_subreaper()
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -60,6 +59,7 @@ class _Zygote:
         """Worker's pid → its pidfd."""
 
     def loop(self) -> None:
+        """Until the judge closes its end, however it ended; then takes everything away."""
         while True:
             ready, _, _ = select.select([self.control.fileno(), *self.live.values()], [], [])
             ended = [pid for pid, fd in self.live.items() if fd in ready]
@@ -70,6 +70,7 @@ class _Zygote:
         for pid in list(self.live):
             tree.kill_tree(pid)
         tree.sweep(os.getpid(), set())
+        shutil.rmtree(self.scratch, ignore_errors=True)
 
     def handle(self) -> bool:
         try:

@@ -1,0 +1,10 @@
+# title: signals every process
+# when: call
+# verdict: forbidden | failed | crashed
+import os
+import signal
+
+
+def behave(right, *args, **kwargs):
+    os.kill(-1, signal.SIGKILL)
+    return right(*args, **kwargs)

@@ -1,0 +1,6 @@
+# title: returns a tuple
+# when: call
+# verdict: failed
+# words: tuple | (
+def behave(right, *args, **kwargs):
+    return (right(*args, **kwargs), None)

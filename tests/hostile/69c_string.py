@@ -1,0 +1,6 @@
+# title: returns a string
+# when: call
+# verdict: failed
+# words: '
+def behave(right, *args, **kwargs):
+    return str(right(*args, **kwargs))

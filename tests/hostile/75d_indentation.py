@@ -1,0 +1,8 @@
+# title: mixes its indentation up
+# when: alone
+# verdict: not-loadable
+# words: line 3
+# words: IndentationError
+def accuracy(logits, targets):
+    right = 1
+     return right
