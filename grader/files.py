@@ -26,19 +26,24 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         raise cannot_write(path, error) from error
 
 
+def read(path: Path) -> bytes:
+    """The file's content. Raises PracticeError saying what the system said."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise PracticeError(
+            f"{path} can't be read: {error.strerror or error}.",
+            hint="Check the path and its permissions, then run the command again.",
+        ) from error
+
+
 def back_up(path: Path, backups: Path) -> Path:
     """Copy `path` into the folder `backups` under a name with the time; return the copy's path.
 
     An existing copy is never overwritten.
     """
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise PracticeError(
-            f"{path} can't be read, so it can't be backed up: {error.strerror}.",
-            hint="Check the file's permissions; nothing was changed.",
-        ) from error
+    content = read(path)
     copy = backups / f"{path.stem}.{stamp}{path.suffix}"
     count = 1
     while copy.exists():

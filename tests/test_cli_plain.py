@@ -6,9 +6,11 @@ import json
 import os
 import re
 import shlex
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pexpect
@@ -465,6 +467,33 @@ class TestEdges:
             ["bash", "-c", script], cwd=gone, env=tiny.environ, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
+
+    def test_a_full_disk_behind_stdout_is_said(self, tiny: Practice) -> None:
+        with Path("/dev/full").open("w") as full:
+            done = subprocess.run(
+                [*tiny.command, "list"], stdout=full, stderr=subprocess.PIPE, env=tiny.environ, text=True, check=False
+            )
+        assert done.returncode == 1
+        assert done.stderr.startswith("Error: No space left on device.")
+        assert "Traceback" not in done.stderr
+        assert "Exception ignored" not in done.stderr
+
+    @pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-"])
+    def test_closed_streams_are_no_error(self, tiny: Practice, closed: str) -> None:
+        attempt(tiny, 10)
+        script = f"{shlex.join(tiny.command)} list {closed} && {shlex.join(tiny.command)} hint 1 {closed}"
+        done = subprocess.run(["bash", "-c", script], env=tiny.environ, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr.replace("`practice hint 01` shows the next one.\n", "")) == (0, "")
+        assert "started" in tiny("list").stdout
+
+    def test_a_locked_record_is_said_with_what_to_do(self, tiny: Practice) -> None:
+        attempt(tiny, 10)
+        with closing(sqlite3.connect(tiny.home / ".practice/progress.sqlite", isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            done = tiny("list")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "locked by another process" in done.stderr
+        assert "Wait for the other `practice` to end" in done.stderr
 
     def test_python_m_grader_is_the_same(self, tiny: Practice) -> None:
         done = subprocess.run(

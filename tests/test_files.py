@@ -87,5 +87,5 @@ def test_backups_never_overwrite_each_other(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_read_is_not_backed_up(tmp_path: Path) -> None:
-    with pytest.raises(PracticeError, match="can't be backed up"):
+    with pytest.raises(PracticeError, match="can't be read"):
         back_up(tmp_path, tmp_path / "backups")

@@ -132,6 +132,21 @@ class TestRemembering:
             assert other.best("01_x") == 70
 
 
+    def test_many_processes_record_at_once(self, store: Store, place: Workspace, said: list[str]) -> None:
+        code = (
+            "import sys, pathlib; from grader.progress import record_or_warn\n"
+            "from grader.workspace import Workspace; from tests.test_progress import card\n"
+            "for score in range(5): record_or_warn(Workspace(pathlib.Path(sys.argv[1])), card(score), 'x')\n"
+        )
+        arguments = [sys.executable, "-c", code, str(place.root)]
+        running = [
+            subprocess.Popen(arguments, cwd=ROOT, stderr=subprocess.PIPE, text=True) for _ in range(4)
+        ]
+        assert [process.communicate()[1] for process in running] == [""] * 4
+        assert sorted(attempt.score for attempt in store.attempts("01_x")) == sorted([0, 1, 2, 3, 4] * 4)
+        assert said == []
+
+
 class TestTrouble:
     def test_a_lock_is_waited_for_and_then_said(
         self, store: Store, place: Workspace, said: list[str], monkeypatch: pytest.MonkeyPatch
@@ -212,6 +227,7 @@ class TestTrouble:
         store.record(card(10), "x")
         store.close()
         file_of(place).write_bytes(b"")
+        os.utime(file_of(place), (0, 0))
         assert store.attempts("01_x") == []
         assert "was empty" in said[0]
 

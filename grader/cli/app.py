@@ -121,7 +121,7 @@ def practice(ctx: click.Context, debug: bool, version: bool) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line with `arguments`; return the exit code. Every error is said here, once."""
-    _tolerate_narrow_encodings()
+    _prepare_streams()
     debug, rest = _take_debug(arguments)
     try:
         code = _invoke(rest)
@@ -160,6 +160,13 @@ def _say(error: BaseException) -> int:
     if isinstance(error, click.ClickException):
         error.show()
         return error.exit_code
+    if isinstance(error, OSError):
+        _forget_output()  # it may be what failed
+        where = f"{error.filename}: " if error.filename else ""
+        error = PracticeError(
+            f"{where}{error.strerror or error}.",
+            hint="Check the path, its permissions and the free space; --debug shows where it happened.",
+        )
     if not isinstance(error, PracticeError):
         error = GraderError(
             f"This is a mistake in the kit: {type(error).__name__}: {error}",
@@ -202,8 +209,17 @@ def _take_debug(arguments: Sequence[str]) -> tuple[bool, list[str]]:
     return len(head) < end, [*head, *arguments[end:]]
 
 
-def _tolerate_narrow_encodings() -> None:
-    """A terminal that can't show a character gets a question mark, not an error."""
+def _prepare_streams() -> None:
+    """A closed stream goes nowhere; one that can't show a character shows a question mark.
+
+    The descriptors themselves are filled: else the next file that is opened, the progress database for one,
+    would get the number of stdout, and be written to by whoever prints.
+    """
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number: this one
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, os.fdopen(descriptor, mode, encoding="utf-8", closefd=False))
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
@@ -212,8 +228,7 @@ def _tolerate_narrow_encodings() -> None:
 
 def _flush() -> None:
     """Meet a reader that went away here, where it is handled, and not while the interpreter ends."""
-    if sys.stdout is not None:
-        sys.stdout.flush()
+    sys.stdout.flush()
 
 
 def _forget_output() -> None:

@@ -60,7 +60,7 @@ def _show(store: Store, attempt: Attempt) -> None:
 
 
 def _restore(workspace: Workspace, exercise: Exercise, store: Store, attempt: Attempt) -> None:
-    from grader.files import back_up, write_atomic
+    from grader.files import back_up, read, write_atomic
     from grader.views.light import screen
     from grader.views.plain import show_steps
 
@@ -69,7 +69,7 @@ def _restore(workspace: Workspace, exercise: Exercise, store: Store, attempt: At
     shown = workspace.shown(path)
     said = []
     if path.exists():
-        if path.is_file() and path.read_bytes() == source:
+        if read(path) == source:
             show_steps(screen(), [f"{shown} already is attempt {attempt.n}; nothing was changed."])
             return
         copy = back_up(path, workspace.state / "backups")

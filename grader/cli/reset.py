@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def command(exercise: Exercise, yes: bool) -> None:
     """Write the stub of the exercise ID anew. Your file is kept in .practice/backups/ first."""
     from grader import workspace as workspaces
-    from grader.files import back_up, write_atomic
+    from grader.files import back_up, read, write_atomic
     from grader.stubs import stub_text
     from grader.views.light import screen
     from grader.views.plain import show_steps
@@ -31,7 +31,7 @@ def command(exercise: Exercise, yes: bool) -> None:
     number = f"{exercise.number:02d}"
     said = []
     if path.is_symlink() or path.exists():
-        if _same(path.read_bytes() if path.is_file() else b"", stub):
+        if read(path) == stub.encode("utf-8"):
             show_steps(screen(), [f"{shown} already is the stub; nothing was changed."])
             return
         confirm(
@@ -45,7 +45,3 @@ def command(exercise: Exercise, yes: bool) -> None:
     write_atomic(path, stub)
     said += [f"Wrote the stub {shown}.", f"`practice show {number}` says what to do."]
     show_steps(screen(), said)
-
-
-def _same(content: bytes, stub: str) -> bool:
-    return content == stub.encode("utf-8")

@@ -64,24 +64,21 @@ def _permit(workspace: Workspace, exercise: Exercise, yes: bool) -> None:
 
 def _difference(workspace: Workspace, exercise: Exercise, solution: str) -> str:
     from grader.errors import PracticeError
+    from grader.files import read
     from grader.views.code import difference
 
     path = workspace.exercise_file(exercise)
     shown = workspace.shown(path)
-    try:
-        own = path.read_bytes().decode("utf-8")
-    except FileNotFoundError as error:
+    if not path.exists():
         raise PracticeError(
             f"{shown} doesn't exist, so there is nothing to compare.",
             hint=f"`practice reset {exercise.number:02d}` writes it anew.",
-        ) from error
+        )
+    try:
+        own = read(path).decode("utf-8")
     except UnicodeDecodeError as error:
         raise PracticeError(
             f"{shown} is not UTF-8 (byte {error.start}).", hint="Save it as UTF-8 in your editor."
-        ) from error
-    except OSError as error:
-        raise PracticeError(
-            f"{shown} can't be read: {error.strerror}.", hint="Check the file's permissions."
         ) from error
     return difference(own, solution, before_name=shown, after_name=f"solutions/{exercise.id}.py")
 

@@ -103,7 +103,7 @@ class Database:
         exists = self.path.exists()
         if write and not exists:
             self._make_folder()
-        if exists and self.path.stat().st_size == 0:
+        if exists and _was_emptied(self.path):
             self._say(f"{self.path} was empty: earlier attempts are gone, a new record begins.")
         place = str(self.path) if exists or write else ":memory:"
         connection = sqlite3.connect(place, timeout=WAIT_SECONDS, isolation_level=None)
@@ -228,6 +228,12 @@ def _steps(connection: sqlite3.Connection) -> None:
 
 def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _was_emptied(path: Path) -> bool:
+    """Whether the file lost its content. One that is empty and brand-new is being made by another process."""
+    status = path.stat()
+    return status.st_size == 0 and time.time() - status.st_mtime > 5
 
 
 def _code(error: sqlite3.Error) -> int:
