@@ -64,7 +64,7 @@ def examine() -> Iterator[Finding]:
     """Every finding, the quick ones first."""
     yield _python()
     yield from _machine()
-    yield from _landlock()
+    yield from _sandbox()
     try:
         workspace = find()
     except PracticeError as error:
@@ -102,26 +102,15 @@ def _machine() -> Iterator[Finding]:
         yield Finding("memory", "ok", text)
 
 
-def _landlock() -> Iterator[Finding]:
-    from grader.sandbox import confine
+def _sandbox() -> Iterator[Finding]:
+    from grader.sandbox import selfcheck
 
-    abi = confine.abi()
-    rest = "processes of their own, time, memory, output and file-size limits hold"
-    grading = "For grading other people's code, use Linux 6.12 or newer with Landlock."
-    if abi == 0:
-        text = f"no Landlock here: {rest}, but a candidate could read and write your files"
-        yield Finding("sandbox", "warning", text, f"Enough for your own code. {grading}")
-        return
-    missing = []
-    if abi < 4:
-        missing.append("TCP connections aren't blocked (Landlock 4, Linux 6.7)")
-    if abi < 6:
-        missing.append("signals to your other processes aren't blocked (Landlock 6, Linux 6.12)")
-    if missing:
-        text = f"Landlock {abi}: files are guarded; {'; '.join(missing)}"
-        yield Finding("sandbox", "warning", text, f"Enough for your own code. {grading}")
-    else:
-        yield Finding("sandbox", "ok", f"Landlock {abi}: files, TCP and signals are guarded")
+    for found in selfcheck.findings():
+        state: State = "ok" if found.level == "ok" else "problem" if found.level == "problem" else "warning"
+        yield Finding(f"sandbox, {found.name}", state, found.text, found.cure)
+    if not selfcheck.is_fully_confined():
+        text = "enough for your own code, not for other people's: `practice check --untrusted` refuses here"
+        yield Finding("sandbox", "warning", text)
 
 
 def _workspace(workspace: Workspace) -> Iterator[Finding]:
@@ -136,9 +125,7 @@ def _workspace(workspace: Workspace) -> Iterator[Finding]:
             yield Finding(name, "ok", str(folder))
         else:
             text = f"{folder} can't be written: {problem}"
-            yield Finding(
-                name, "problem", text, f"See `ls -ld {quoted(place)}`, or `practice init DIR` elsewhere."
-            )
+            yield Finding(name, "problem", text, f"See `ls -ld {quoted(place)}`, or `practice init DIR` elsewhere.")
 
 
 def _not_writable(folder: Path) -> str | None:
@@ -176,13 +163,9 @@ def _progress(workspace: Workspace) -> Iterator[Finding]:
     if verdict == "ok":
         yield Finding("progress", "ok", str(file))
     elif "locked" in verdict:
-        yield Finding(
-            "progress", "warning", f"{file} is in use by another process", "Try again when it has ended."
-        )
+        yield Finding("progress", "warning", f"{file} is in use by another process", "Try again when it has ended.")
     else:
-        cure = (
-            f"The next `practice check` sets it aside and begins a new one; or move it: mv {quoted(file)} DIR"
-        )
+        cure = f"The next `practice check` sets it aside and begins a new one; or move it: mv {quoted(file)} DIR"
         yield Finding("progress", "problem", f"{file} is damaged: {verdict}", cure)
 
 
@@ -193,9 +176,7 @@ def _warm(workspace: Workspace) -> Iterator[Finding]:
         yield Finding("warm server", "ok", "switched off by PRACTICE_WARM=0: every check imports torch anew")
         return
     known = warm.status(workspace)
-    yield Finding(
-        "warm server", "ok", "not running; the next check starts it" if known is None else "running"
-    )
+    yield Finding("warm server", "ok", "not running; the next check starts it" if known is None else "running")
 
 
 def _data(workspace: Workspace) -> Iterator[Finding]:
@@ -250,9 +231,7 @@ def torch_findings(found: dict[str, Any]) -> Iterator[Finding]:
     if works:
         yield Finding("torch", "ok", version)
     else:
-        yield Finding(
-            "torch", "problem", f"{version} multiplies matrices wrongly", f"Install it anew: `{REINSTALL}`"
-        )
+        yield Finding("torch", "problem", f"{version} multiplies matrices wrongly", f"Install it anew: `{REINSTALL}`")
     if error:
         yield Finding("torchvision", "problem", error, _torch_cure(error, "torchvision"))
     else:
@@ -269,8 +248,5 @@ def _torch_cure(error: str, package: str) -> str:
     if "No module named" in error:
         return f"Install it: `pip install {package}`"
     if "libcud" in error or "libnv" in error or "libcublas" in error:
-        return (
-            f"A CUDA library is missing. `{REINSTALL}`, or choose the CPU build on the PyTorch site's "
-            "install page."
-        )
+        return f"A CUDA library is missing. `{REINSTALL}`, or choose the CPU build on the PyTorch site's install page."
     return f"Install both anew: `{REINSTALL}`"

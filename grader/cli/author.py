@@ -29,9 +29,7 @@ def command() -> None:
 
 
 @command.command("stubs")
-@click.option(
-    "--check", is_flag=True, help="Only compare; exit with 1 when a stub differs from its solution."
-)
+@click.option("--check", is_flag=True, help="Only compare; exit with 1 when a stub differs from its solution.")
 @click.argument("exercises", nargs=-1, metavar="[ID…]")
 def stubs(check: bool, exercises: tuple[str, ...]) -> None:
     """Write exercises/ anew from the solutions."""
@@ -46,9 +44,7 @@ def stubs(check: bool, exercises: tuple[str, ...]) -> None:
 @command.command("verify")
 @click.argument("exercises", nargs=-1, metavar="[ID…]")
 @click.option("--only", metavar="NAME", help="Only the cases whose name contains NAME.")
-@click.option(
-    "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Cases graded at the same time."
-)
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Cases graded at the same time.")
 @click.option("--data", type=click.Choice(["real", "embedded"]), help="Which data to use.")
 @click.option("--quick", is_flag=True, help="One mutant for each check instead of all.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcomes as JSON.")
@@ -106,9 +102,7 @@ def _verify(queries: Sequence[str], plan: Plan, as_json: bool) -> int:
         if not as_json:
             verification.show(out, exercise.id, proof.outcomes, proof.idle, proof.error)
     if not any(proof.outcomes or proof.error for proof in proofs):
-        raise UsageProblem(
-            f"No case has {plan.only!r} in its name.", hint="The names are those in mutants.toml."
-        )
+        raise UsageProblem(f"No case has {plan.only!r} in its name.", hint="The names are those in mutants.toml.")
     if as_json:
         click.echo(verification.to_json([(p.exercise.id, p.outcomes, p.idle, p.error) for p in proofs]))
     elif len(proofs) > 1:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from grader.cli.arguments import EXERCISE
-from grader.errors import PracticeError, UsageProblem
+from grader.errors import GraderError, PracticeError, UsageProblem
 
 if TYPE_CHECKING:
     from grader.catalog import Catalog, Exercise
@@ -33,11 +33,14 @@ class Options:
     junit: Path | None = None
     html: Path | None = None
     verbose: bool = False
+    untrusted: bool = False
 
     @property
     def repeated(self) -> str:
         """The options that the command for another go needs, too."""
-        return (f" --data {self.data}" if self.data else "") + (" --full" if self.full else "")
+        chosen = [f"--data {self.data}" if self.data else "", "--full" if self.full else ""]
+        chosen.append("--untrusted" if self.untrusted else "")
+        return "".join(f" {option}" for option in chosen if option)
 
 
 @dataclass
@@ -57,7 +60,7 @@ class Results:
 
 
 @click.command("check", short_help="Grade your code and say what it does.")
-@click.argument("exercises", nargs=-1, metavar="ID…", type=EXERCISE)
+@click.argument("exercises", nargs=-1, metavar="[ID…]", type=EXERCISE)
 @click.option("--all", "every", is_flag=True, help="Grade all exercises.")
 @click.option("--solution", is_flag=True, help="Grade the reference instead of your file.")
 @click.option(
@@ -74,6 +77,7 @@ class Results:
 @click.option("--json", "as_json", is_flag=True, help="Print the scorecard as JSON.")
 @click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Also write JUnit XML there.")
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Also write an HTML page there.")
+@click.option("--untrusted", is_flag=True, help="Other people's code: refuse without the full confinement.")
 @click.option("-v", "--verbose", is_flag=True, help="Explain every failure, not just the first.")
 def command(
     exercises: tuple[Exercise, ...],
@@ -86,12 +90,13 @@ def command(
     junit: Path | None,
     html: Path | None,
     verbose: bool,
+    untrusted: bool,
 ) -> None:
     """Grade your solution of each exercise ID: an id, a number (02), or any part of the name.
 
     Exit codes: 0 all passed, 1 not passed, 2 wrong usage, 3 the grader failed, 130 interrupted.
     """
-    options = Options(solution, file, data, full, as_json, junit, html, verbose)
+    options = Options(solution, file, data, full, as_json, junit, html, verbose, untrusted)
     raise click.exceptions.Exit(_check(exercises, every, options))
 
 
@@ -107,6 +112,8 @@ def _check(named: Sequence[Exercise], every: bool, options: Options) -> int:
         target(workspace, e, solution=options.solution, file=options.file, options=options.repeated) for e in chosen
     ]
     _check_places(options)
+    if options.untrusted:
+        _require_confinement()
     results = Results()
     for one in targets:
         if one is not targets[0] and not options.as_json:
@@ -130,6 +137,16 @@ def _choose(catalog: Catalog, named: Sequence[Exercise], every: bool, options: O
     if options.file is not None and len(chosen) != 1:
         raise UsageProblem("--file goes with exactly one exercise.", hint="`practice check 01 --file PATH`")
     return chosen
+
+
+def _require_confinement() -> None:
+    from grader.sandbox.selfcheck import is_fully_confined
+
+    if not is_fully_confined():
+        raise GraderError(
+            "Other people's code isn't graded here: the full confinement needs Linux 6.12 or newer with Landlock.",
+            hint="`practice doctor` says what is missing.",
+        )
 
 
 def _check_places(options: Options) -> None:

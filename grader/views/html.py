@@ -74,9 +74,7 @@ def _check(record: CheckRecord) -> str:
     )
     if record.passed or record.verdict == "blocked":
         return f"<li>{row}</li>"
-    rows = "".join(
-        f"<dt>{label}</dt><dd{_code(label)}>{_text(text)}</dd>" for label, text in explanation(record)
-    )
+    rows = "".join(f"<dt>{label}</dt><dd{_code(label)}>{_text(text)}</dd>" for label, text in explanation(record))
     return f"<li>{row}<dl>{rows}</dl></li>"
 
 

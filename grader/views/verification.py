@@ -62,9 +62,7 @@ def show(
 ) -> None:
     """The table of one exercise, then every case that came out otherwise than expected, in full."""
     wrong = [outcome for outcome in outcomes if not outcome.ok]
-    console.print(
-        Text.assemble((id, "bold"), f"  {len(outcomes) - len(wrong)} of {len(outcomes)} cases as expected")
-    )
+    console.print(Text.assemble((id, "bold"), f"  {len(outcomes) - len(wrong)} of {len(outcomes)} cases as expected"))
     if console.is_terminal:
         console.print(_table(console, outcomes))
     else:
@@ -73,9 +71,7 @@ def show(
     for outcome in wrong:
         _in_full(console, outcome)
     for check in idle:
-        console.print(
-            Text(f"{check} is no mutant's killer: nothing shows that it can fail", "red"), soft_wrap=True
-        )
+        console.print(Text(f"{check} is no mutant's killer: nothing shows that it can fail", "red"), soft_wrap=True)
     if error is not None:
         console.print(Text(f"{id}: {clean(error.message)}", style="red"), soft_wrap=True)
     console.print()
@@ -111,9 +107,7 @@ def _plain(outcome: Outcome) -> Text:
     case = outcome.case
     state = "ok   " if outcome.ok else "WRONG"
     got = "" if outcome.ok else f"; got: {outcome.got}"
-    return Text(
-        f"{state} {case.kind} {case.name}: {case.expected}{got} ({seconds(outcome.scorecard.seconds)})"
-    )
+    return Text(f"{state} {case.kind} {case.name}: {case.expected}{got} ({seconds(outcome.scorecard.seconds)})")
 
 
 def _in_full(console: Console, outcome: Outcome) -> None:
@@ -140,9 +134,7 @@ def show_total(console: Console, proofs: Sequence[tuple[str, Sequence[Outcome], 
     """One line an exercise, after several."""
     for id, outcomes, ok in proofs:
         right = sum(outcome.ok for outcome in outcomes)
-        console.print(
-            Text.assemble(_symbol(console, ok), f" {id}  {right} of {len(outcomes)} cases"), soft_wrap=True
-        )
+        console.print(Text.assemble(_symbol(console, ok), f" {id}  {right} of {len(outcomes)} cases"), soft_wrap=True)
     right = sum(ok for _, _, ok in proofs)
     console.print(Text(f"{right} of {len(proofs)} exercises proved", style="bold"), soft_wrap=True)
 
@@ -152,9 +144,7 @@ def to_json(proofs: Sequence[tuple[str, Sequence[Outcome], Sequence[str], Practi
     return json.dumps([_document(*proof) for proof in proofs], indent=2)
 
 
-def _document(
-    id: str, outcomes: Sequence[Outcome], idle: Sequence[str], error: PracticeError | None
-) -> dict[str, Any]:
+def _document(id: str, outcomes: Sequence[Outcome], idle: Sequence[str], error: PracticeError | None) -> dict[str, Any]:
     rows = [
         {
             "kind": outcome.case.kind,
