@@ -88,11 +88,14 @@ def outdated(exercises: Iterable[Exercise], folder: Path) -> list[Path]:
 def _todo(region: _Region) -> str:
     text = f"TODO: {region.todo}"
     literal = repr(text) if '"' in text or "\\" in text else f'"{text}"'
-    line = f"{region.indent}raise NotImplementedError({literal})"
-    if len(line) > WIDEST:
-        too_long = f"the TODO makes a line of {len(line)} characters, over {WIDEST}"
-        raise ContentError(f"line {region.line}: {too_long}.")
-    return line + "\n"
+    lines = [f"{region.indent}raise NotImplementedError({literal})"]
+    if len(lines[0]) > WIDEST:
+        inner = f"{region.indent}    {literal}"
+        lines = [f"{region.indent}raise NotImplementedError(", inner, f"{region.indent})"]
+    widest = max(map(len, lines))
+    if widest > WIDEST:
+        raise ContentError(f"line {region.line}: the TODO makes a line of {widest} characters, over {WIDEST}.")
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _regions(text: str) -> Iterator[_Region]:

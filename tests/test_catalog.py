@@ -188,6 +188,14 @@ class TestStubs:
         text = "def f():\n\t# solution: begin\n\treturn 1\n\t# solution: end\n"
         assert stubs.make_stub(text) == 'def f():\n\traise NotImplementedError("TODO: write this part")\n'
 
+    def test_a_long_text_gets_a_line_of_its_own(self) -> None:
+        stub = stubs.make_stub("def f():\n    # solution: begin " + "x" * 70 + "\n    pass\n    # solution: end\n")
+        assert stub.splitlines()[1:] == [
+            "    raise NotImplementedError(",
+            f'        "TODO: {"x" * 70}"',
+            "    )",
+        ]
+
     @pytest.mark.parametrize("todo", ['use "x"', "a \\ b", "it's", """both ' and \""""])
     def test_any_text_survives(self, todo: str) -> None:
         stub = stubs.make_stub(f"# solution: begin {todo}\nx = 1\n# solution: end\n")
@@ -207,7 +215,7 @@ class TestStubs:
             ("# solution: begin\nx\n# solution: begin\n", "line 3: `solution: begin` inside the one of line 1"),
             ("# solution: begin\n\n# solution: end\n", "line 3: nothing between"),
             ("# solution: beginn\n", "line 1: `solution: beginn` is neither"),
-            ("# solution: begin " + "x" * 80 + "\nx\n# solution: end\n", "line 1: the TODO makes a line of"),
+            ("# solution: begin " + "x" * 90 + "\nx\n# solution: end\n", "line 1: the TODO makes a line of"),
             ("x = 1\n", "no `# solution: begin`"),
             ("def f(:\n# solution: begin\nx\n# solution: end\n", "line 1 of the stub"),
         ],
