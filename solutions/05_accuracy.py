@@ -53,9 +53,7 @@ def accuracy(logits: torch.Tensor, targets: torch.Tensor, ignore_index: int | No
     # solution: end
 
 
-def topk_accuracy(
-    logits: torch.Tensor, targets: torch.Tensor, k: int = 5, ignore_index: int | None = None
-) -> float:
+def topk_accuracy(logits: torch.Tensor, targets: torch.Tensor, k: int = 5, ignore_index: int | None = None) -> float:
     """The fraction of counted examples whose target is among the k largest logits. (N, C), (N,) -> float."""
     # solution: begin hits / counted examples, as for accuracy
     logits, targets = _counted(logits, targets, ignore_index)
@@ -64,9 +62,7 @@ def topk_accuracy(
     # solution: end
 
 
-def confusion_matrix(
-    logits: torch.Tensor, targets: torch.Tensor, ignore_index: int | None = None
-) -> torch.Tensor:
+def confusion_matrix(logits: torch.Tensor, targets: torch.Tensor, ignore_index: int | None = None) -> torch.Tensor:
     """(C, C) int64: how many examples of class `row` were predicted as class `column`."""
     # solution: begin count the (target, prediction) pairs, rows are targets
     num_classes = logits.shape[1]
