@@ -37,6 +37,8 @@ from grader.views.text import clean
 _WIDEST: Final = 100
 """Beyond this, points at the right edge are too far from their titles."""
 _NARROW: Final = 60
+_QUESTIONS: Final = 4
+"""Follow-up questions named after a pass; `practice reveal` shows all, with answers."""
 
 
 @dataclass(frozen=True)
@@ -310,24 +312,27 @@ def _stacked(rows: Sequence[tuple[str, str]]) -> list[RenderableType]:
 
 
 def _praise(console: Console, card: Scorecard, subject: Subject) -> None:
-    _say(
-        console,
-        Text(f"Passed: you earned all {card.score} points." if subject.own else "Passed.", style="green"),
-    )
+    if not subject.own:
+        _say(console, Text("Passed.", style="green"))
+        return
+    _say(console, Text(f"Passed: you earned all {card.score} points.", style="green"))
     if subject.follow_ups:
-        console.print()
-        _say(console, Text("An interviewer might go on:"))
-        bullet = "•" if words.encodes(console.encoding, "•") else "-"
-        for question in subject.follow_ups:
-            _item(console, bullet, Text(clean(question)))
-    if subject.own:
-        show_commands(
-            console,
-            [
-                (f"practice reveal {subject.id}", "the reference, with model answers"),
-                ("practice next", "the next exercise"),
-            ],
-        )
+        _questions(console, subject.follow_ups)
+    rows = [
+        (f"practice reveal {subject.id}", "the reference, with model answers"),
+        ("practice next", "the next exercise"),
+    ]
+    show_commands(console, rows)
+
+
+def _questions(console: Console, questions: Sequence[str]) -> None:
+    console.print()
+    _say(console, Text("An interviewer might go on:"))
+    bullet = "•" if words.encodes(console.encoding, "•") else "-"
+    for question in questions[:_QUESTIONS]:
+        _item(console, bullet, Text(clean(question)))
+    if len(questions) > _QUESTIONS:
+        _item(console, " ", Text(f"and {len(questions) - _QUESTIONS} more", style="dim"))
 
 
 def _item(console: Console, bullet: str, line: Text) -> None:
