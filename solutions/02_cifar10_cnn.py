@@ -34,7 +34,7 @@ class CNN(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        # solution: begin the layers: convolutions with pooling, then a linear classifier
+        # solution: begin the layers: convolutions, then a linear classifier
         # No bias in front of a batch norm: the norm subtracts the mean and the bias with it.
         self.conv1 = nn.Conv2d(3, 16, kernel_size=3, padding=1, bias=False)
         self.norm1 = nn.BatchNorm2d(16)

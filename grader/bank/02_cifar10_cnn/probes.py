@@ -4,9 +4,10 @@ import contextlib
 
 import torch
 import torch.nn.functional as F
-from grader.checking import probing
 from torch import nn
 from torch.overrides import TorchFunctionMode
+
+from grader.checking import probing
 
 # --- normalize -----------------------------------------------------------------------------------------
 
@@ -68,7 +69,8 @@ def company(candidate, images, row):
     with torch.no_grad():
         again = model(images)
         alone = [model(images[i : i + 1]) for i in range(len(images))]
-    return {"together": together, "again": again, "alone": alone, "gradient": torch.zeros_like(images) if gradient is None else gradient}
+    gradient = torch.zeros_like(images) if gradient is None else gradient
+    return {"together": together, "again": again, "alone": alone, "gradient": gradient}
 
 
 def gradients(candidate, images, labels):
