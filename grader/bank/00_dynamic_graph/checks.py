@@ -140,8 +140,8 @@ def test_input_gradient(sandbox):
 )
 def test_growth_is_a_parameter(sandbox):
     because = "parameters() is what an optimizer gets, and state_dict() what is saved: growth has to be in both."
-    for features in (3, 1):
-        found = sandbox.run(probes.grow_state, features)
+    sizes = [3, 1]
+    for features, found in zip(sizes, sandbox.run(probes.grow_states, sizes), strict=True):
         looks = None
         if not found["parameters"]:
             looks = "a plain tensor, or a buffer, was assigned instead of an nn.Parameter"
@@ -299,9 +299,11 @@ def test_graph_is_rebuilt(sandbox):
     growth = torch.tensor([1.5, 2.0, 3.0], dtype=F64)
     quick, slow = _random(3, 3, seed=6, scale=4.0), _random(3, 3, seed=7, scale=0.02)
     single = _random(1, 3, seed=8, scale=0.5)
-    for order in ((quick, slow, quick, single), (slow, single, quick, slow)):
-        upstreams = [_random(*x.shape, seed=20 + i) for i, x in enumerate(order)]
-        calls = sandbox.run(probes.grow_calls, growth, 9.0, 8, list(order), upstreams)
+    orders = [
+        [(x, _random(*x.shape, seed=20 + i)) for i, x in enumerate(batches)]
+        for batches in ((quick, slow, quick, single), (slow, single, quick, slow))
+    ]
+    for order, calls in zip(orders, sandbox.run(probes.grow_calls, growth, 9.0, 8, orders), strict=True):
         if "raised" in calls:
             fail(
                 expected="a forward and a backward pass for each of four batches",
@@ -309,8 +311,7 @@ def test_graph_is_rebuilt(sandbox):
                 because="a call that uses a result of an earlier call shares that call's graph, and its backward.",
                 looks_like="a tensor with a history is kept on the module from one call to the next",
             )
-        calls = calls["value"]
-        for i, (x, up, call) in enumerate(zip(order, upstreams, calls, strict=True)):
+        for i, ((x, up), call) in enumerate(zip(order, calls["value"], strict=True)):
             case = {"x": x, "growth": growth, "limit": 9.0, "max_steps": 8}
             by_x, by_growth = _grown_gradients(case, up)
             because = (
@@ -360,6 +361,17 @@ def test_swish_values(sandbox):
         )
 
 
+def _refused(outcome, returned):
+    """The value of an outcome; fails when autograd refused what backward returned."""
+    if "raised" in outcome:
+        fail(
+            expected=f"a backward that returns {returned}",
+            actual=f"{outcome['raised']}: {outcome['message']}",
+            because="backward returns as many values as forward has inputs after ctx, and in the same order.",
+        )
+    return outcome["value"]
+
+
 def _swish_case(x, beta, seed):
     beta = torch.tensor(beta, dtype=F64)
     return {"x": x, "beta": beta, "upstream": _random(*x.shape, seed=seed), "nudged": list(_nudged([x, beta]))}
@@ -380,29 +392,30 @@ def test_swish_gradients(sandbox):
     for case, found in zip(cases, sandbox.run(probes.swish_gradients, cases), strict=True):
         x, beta, up = case["x"], case["beta"], case["upstream"]
         by_x, by_beta = _numerical(found["values"], up, [x, beta], "the output has the shape of x.")
+        grad_x, grad_beta = _refused(found["gradients"], "grad_x and grad_beta: one for each input, each of its shape")
         start = f"with x of shape {tuple(x.shape)} and beta = {float(beta)}, "
         close = {"rtol": 1e-5, "atol": 1e-6}
         _expect_gradient(
-            found["x"],
+            grad_x,
             by_x,
             "x",
             start + "the slope of the values at x, times the incoming gradient.",
-            _swish_misconception(found["x"], x, beta, up),
+            _swish_misconception(grad_x, x, beta, up),
             **close,
         )
         expect_tensor(
-            found["beta"],
+            grad_beta,
             because="beta went into every element of the output, so it gets a gradient as well.",
             looks_like="backward returns None for beta although ctx.needs_input_grad[1] is True",
         )
         per_element = _swish_derivatives(x, beta)[2]
         looks = None
-        if _agree(found["beta"], (per_element * up).mean()) and x.numel() > 1:
+        if _agree(grad_beta, (per_element * up).mean()) and x.numel() > 1:
             looks = "the gradient for beta is averaged over the elements; it has to be summed"
-        elif _agree(found["beta"], per_element.sum()):
+        elif _agree(grad_beta, per_element.sum()):
             looks = "the incoming gradient grad_y is left out"
         _expect_gradient(
-            found["beta"],
+            grad_beta,
             by_beta,
             "beta",
             start + "beta's gradient is the sum over all elements of grad_y * dy/dbeta.",
@@ -592,7 +605,8 @@ def test_quantize_gradients(sandbox):
     edges = torch.tensor([-0.5, -1e-3, 0.0, 0.3, 0.9, 1.0, 1.001, 7.0], dtype=F64)
     inputs = [(edges, 4), (_quantize_inputs(6, 90, torch.float32).view(4, 6), 6), (edges[3:4], 2)]
     cases = [(x, levels, _random(*x.shape, seed=91, dtype=x.dtype)) for x, levels in inputs]
-    for (x, levels, up), grad in zip(cases, sandbox.run(probes.quantize_gradients, cases), strict=True):
+    for (x, levels, up), found in zip(cases, sandbox.run(probes.quantize_gradients, cases), strict=True):
+        (grad,) = _refused(found, "two values: grad_x, and None for levels, which isn't a tensor")
         inside = (x >= 0) & (x <= 1)
         looks = None
         if _agree(grad, torch.zeros_like(x)):

@@ -39,14 +39,15 @@ def _gradients(y, upstream, inputs):
     return [next(got) if t.requires_grad else None for t in inputs]
 
 
-def grow_state(candidate, features):
-    net = candidate.GrowUntil(features)
-    return {
-        "is_module": isinstance(net, torch.nn.Module),
-        "parameters": probing.parameters(net),
-        "buffers": sorted(probing.buffers(net)),
-        "trainable": {name: p.requires_grad for name, p in net.named_parameters()},
-    }
+def grow_states(candidate, sizes):
+    nets = [candidate.GrowUntil(features) for features in sizes]
+    return [
+        {
+            "parameters": probing.parameters(net),
+            "trainable": {name: p.requires_grad for name, p in net.named_parameters()},
+        }
+        for net in nets
+    ]
 
 
 def grow_values(candidate, cases):
@@ -68,18 +69,19 @@ def grow_gradients(candidate, case, upstream, nudged):
     return {"x": grad_x, "growth": grad_growth, "values": values}
 
 
-def grow_calls(candidate, growth, limit, max_steps, inputs, upstreams):
-    """All forward passes through one module first, then the gradients, last call first."""
-    net = _grow(candidate, growth, limit, max_steps)
-    xs = [x.clone().requires_grad_(True) for x in inputs]
+def grow_calls(candidate, growth, limit, max_steps, orders):
+    """For each order of (x, upstream) pairs a module: all forward passes first, then the gradients, last call first."""
+    return [probing.outcome(_calls, _grow(candidate, growth, limit, max_steps), order) for order in orders]
+
+
+def _calls(net, order):
+    xs = [x.clone().requires_grad_(True) for x, _ in order]
     ys = [net(x) for x in xs]
-    calls = list(zip(xs, ys, upstreams, strict=True))
-
-    def backwards():
-        grads = [_gradients(y, up, [x, net.growth]) for x, y, up in reversed(calls)]
-        return [{"y": y, "x_grad": gx, "growth_grad": gg} for y, (gx, gg) in zip(ys, reversed(grads), strict=True)]
-
-    return probing.outcome(backwards)
+    found = []
+    for x, y, (_, upstream) in reversed(list(zip(xs, ys, order, strict=True))):
+        grad_x, grad_growth = _gradients(y, upstream, [x, net.growth])
+        found.append({"y": y, "x_grad": grad_x, "growth_grad": grad_growth})
+    return found[::-1]
 
 
 def swish_values(candidate, cases):
@@ -98,9 +100,9 @@ def swish_gradients(candidate, cases):
     for case in cases:
         x, beta = case["x"].clone().requires_grad_(True), case["beta"].clone().requires_grad_(True)
         y = candidate.Swish.apply(x, beta)
-        grad_x, grad_beta = _gradients(y, case["upstream"], [x, beta])
+        gradients = probing.outcome(_gradients, y, case["upstream"], [x, beta])
         values = [candidate.Swish.apply(at, slope) for at, slope in case["nudged"]]
-        found.append({"x": grad_x, "beta": grad_beta, "values": values})
+        found.append({"gradients": gradients, "values": values})
     return found
 
 
@@ -158,5 +160,6 @@ def quantize_gradients(candidate, cases):
     found = []
     for x, levels, upstream in cases:
         leaf = x.clone().requires_grad_(True)
-        found.append(_gradients(candidate.Quantize.apply(leaf, levels), upstream, [leaf])[0])
+        y = candidate.Quantize.apply(leaf, levels)
+        found.append(probing.outcome(_gradients, y, upstream, [leaf]))
     return found

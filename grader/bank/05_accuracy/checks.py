@@ -598,7 +598,8 @@ def _state_misconceptions(now, right, before, moment, first, second):
 def test_cost(sandbox):
     classes, small, large = 50, 40, 400
     batches = [_draw(n, classes, 110) for n in (small, large)]
-    for name, (few, many) in sandbox.run(probes.cost, batches).items():
+    found = sandbox.run(probes.cost_and_memory, batches, 6, _draw(32, 6, 111), [3, 40])
+    for name, (few, many) in found["cost"].items():
         for what, said in (("operations", "tensor operations"), ("lines", "lines of Python")):
             expect(
                 many[what] <= 1.5 * few[what] + 30,
@@ -614,7 +615,7 @@ def test_cost(sandbox):
             looks_like="a product of two one-hot tensors by broadcasting: N·C·C numbers",
             unit=" numbers",
         )
-    held = sandbox.run(probes.memory, 6, _draw(32, 6, 111), [3, 40])
+    held = found["held"]
     expect(
         held[1] <= held[0] + 60,
         expected=f"about as much kept by StreamingMetrics after 40 batches as after 3: {held[0]} values",

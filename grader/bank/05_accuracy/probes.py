@@ -186,6 +186,10 @@ def _held(obj):
     return count
 
 
+def cost_and_memory(candidate, batches, num_classes, batch, updates):
+    return {"cost": cost(candidate, batches), "held": memory(candidate, num_classes, batch, updates)}
+
+
 def memory(candidate, num_classes, batch, updates):
     """What an instance holds after each of the given numbers of updates with the same batch."""
     metrics = candidate.StreamingMetrics(num_classes, k=2)
