@@ -376,6 +376,14 @@ def test_a_batch_with_other_content_is_refused(tmp_path: Path, datasets: Path, e
         take(tmp_path / "in", datasets)
 
 
+def test_an_unreadable_archive_that_lies_about_keeps_nothing_out(tmp_path: Path, datasets: Path) -> None:
+    put(tmp_path / "in", {"backup.tar.gz": b"no archive", "old.zip": b"nor this"})
+    put(tmp_path / "in" / "raw", mnist_files())
+    said: list[str] = []
+    assert import_path(tmp_path / "in", datasets, quiet, said.append) == ["mnist"]
+    assert any("backup.tar.gz" in each for each in said) and any("old.zip" in each for each in said)
+
+
 def test_weights_with_another_hash_are_refused(tmp_path: Path, datasets: Path) -> None:
     put(tmp_path / "in", {"resnet18-f37072fd.pth": b"something else"})
     with pytest.raises(PracticeError, match="isn't the published file"):
@@ -639,6 +647,7 @@ def test_an_embedded_set_is_made_once_and_remade_when_its_version_changes(
     assert jobs_run == ["embed"]
     monkeypatch.setattr(prepared, "EMBEDDED_VERSIONS", {"mnist": "digits-next", "cifar10": "scenes-next"})
     assert not prepared.available(datasets, "mnist")["embedded"]
+    assert [each.state for each in survey(datasets) if each.source == "embedded"] == ["outdated", "absent"]
     prepared.ensure_embedded(datasets, "mnist")
     assert jobs_run == ["embed", "embed"]
     assert prepared.available(datasets, "mnist")["embedded"]

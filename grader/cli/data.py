@@ -157,7 +157,7 @@ def _show(place: Path, found: list[SetStatus]) -> None:
     said = prose()
     said.print(f"In {clean(str(place))}.", markup=False, soft_wrap=True)
     for each in found:
-        if each.problem:
+        if each.state == "damaged" and each.problem:
             said.print(with_commands(f"{clean(each.problem)} Repair it: `{each.next}`"), soft_wrap=True)
         elif each.state == "absent" and each.source == "real":
             said.print(
@@ -173,8 +173,8 @@ def _title(each: SetStatus) -> str:
 
 def _row(each: SetStatus) -> tuple[str, ...]:
     words = {"ready": "ready", "absent": "not prepared", "damaged": "damaged"}
-    state = words[each.state]
-    if each.state == "absent" and each.source == "embedded":
+    state = words.get(each.state, each.state)
+    if each.state in ("absent", "outdated") and each.source == "embedded":
         state = "generated when needed"
     elif each.verified:
         state = "ready, verified"

@@ -69,13 +69,14 @@ def _cifar10(datasets_dir: Path, on_progress: OnProgress, say: Say) -> None:
     from torchvision.datasets import CIFAR10
     from torchvision.datasets.utils import check_integrity
 
-    archive = datasets_dir / CIFAR10.filename
-    if not check_integrity(archive, CIFAR10.tgz_md5):
+    archive, folder = datasets_dir / CIFAR10.filename, datasets_dir / CIFAR10.base_folder
+    unpacked = all(check_integrity(folder / each, md5) for each, md5 in CIFAR10.train_list + CIFAR10.test_list)
+    if not unpacked and not check_integrity(archive, CIFAR10.tgz_md5):
         _reachable([(CIFAR10.url, CIFAR10.url)])
         with _watched(datasets_dir, CIFAR10.filename, 170_498_071, "Downloading CIFAR-10", on_progress):
             CIFAR10(datasets_dir, download=True)
-    source = archive if archive.exists() else datasets_dir / CIFAR10.base_folder
-    _prepare(source, datasets_dir, on_progress, say)
+        unpacked = True
+    _prepare(folder if unpacked else archive, datasets_dir, on_progress, say)
 
 
 def _resnet18(datasets_dir: Path, on_progress: OnProgress, say: Say) -> None:

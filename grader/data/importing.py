@@ -109,7 +109,7 @@ def look(path: Path, on_progress: OnProgress) -> Survey:
     found: list[Found] = []
     weights: list[tuple[Container, PurePosixPath]] = []
     missing: list[str] = []
-    for container, files in _containers(path, on_progress):
+    for container, files in _containers(path, on_progress, missing.append):
         for recognise in (_find_idx, _find_batches, _find_class_folders):
             sets, lacking = recognise(container, files)
             found += sets
@@ -118,8 +118,13 @@ def look(path: Path, on_progress: OnProgress) -> Survey:
     return Survey(found, weights, missing)
 
 
-def _containers(path: Path, on_progress: OnProgress) -> Iterator[tuple[Container, Mapping[PurePosixPath, int]]]:
-    """The path itself and, when it is a folder, the archives below it. A single file stands for itself."""
+def _containers(
+    path: Path, on_progress: OnProgress, unusable: Say
+) -> Iterator[tuple[Container, Mapping[PurePosixPath, int]]]:
+    """The path itself and, when it is a folder, the archives below it, whatever they are.
+
+    One of those that can't be read is passed over with a sentence: it may have nothing to do with data.
+    """
 
     def listed(count: int) -> None:
         on_progress(count, 0, f"Looking through {path.name or path}")
@@ -136,7 +141,12 @@ def _containers(path: Path, on_progress: OnProgress) -> Iterator[tuple[Container
         for each in sorted(files):
             if is_archive(each.name):
                 archive = open_container(container.place / each)
-                yield archive, archive.list(listed)
+                try:
+                    members = archive.list(listed)
+                except PracticeError as error:
+                    unusable(f"Passed over an archive: {error.message}")
+                    continue
+                yield archive, members
 
 
 def _best(found: Sequence[Found], say: Say) -> list[Found]:

@@ -11,7 +11,7 @@ from grader.data import prepared
 from grader.data.sets import SETS, SOURCES
 from grader.errors import PracticeError
 
-State = Literal["ready", "absent", "damaged"]
+State = Literal["ready", "absent", "outdated", "damaged"]
 
 WEIGHTS = "resnet18"
 
@@ -60,6 +60,8 @@ def _status(datasets_dir: Path, name: str, source: str, verify: bool, used: bool
         prepared.check_sizes(datasets_dir, meta)
         if verify:
             prepared.check_hashes(datasets_dir, meta)
+    except prepared.OutdatedData as error:
+        return SetStatus(name, source, "outdated", bytes=size, used=used, problem=error.message, next=command)
     except PracticeError as error:
         command = next_command(name, source, meta.origin if meta else "")
         verified = False if verify else None
