@@ -52,7 +52,7 @@ def status(as_json: bool, verify: bool) -> None:
     raise click.exceptions.Exit(1 if any(each.state == "damaged" for each in found) else 0)
 
 
-@command.command("download")
+@command.command("download", short_help="Fetch real data, checksums verified.")
 @click.argument("names", nargs=-1, type=click.Choice(DOWNLOADS), metavar="[mnist|cifar10|resnet18]...")
 def download(names: tuple[str, ...]) -> None:
     """Fetch real data with torchvision's downloaders, checksums verified (default: mnist and cifar10).
@@ -65,7 +65,7 @@ def download(names: tuple[str, ...]) -> None:
     _what_next()
 
 
-@command.command("import")
+@command.command("import", short_help="Prepare data from files that you have.")
 @click.argument("path", type=click.Path(path_type=Path))
 def import_(path: Path) -> None:
     """Prepare the data sets that lie below PATH, a folder or an archive.
@@ -147,10 +147,10 @@ def _show(place: Path, found: list[SetStatus]) -> None:
     from grader.views.text import clean
 
     out = console()
-    table = Table(box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for heading, justify in (("set", "left"), ("source", "left"), ("state", "left"), ("train", "right"),
                              ("test", "right"), ("MB", "right"), ("used", "left")):  # fmt: skip
-        table.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+        table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for each in found:
         table.add_row(*_row(each))
     out.print(table)
@@ -175,7 +175,7 @@ def _row(each: SetStatus) -> tuple[str, ...]:
     words = {"ready": "ready", "absent": "not prepared", "damaged": "damaged"}
     state = words.get(each.state, each.state)
     if each.state in ("absent", "outdated") and each.source == "embedded":
-        state = "generated when needed"
+        state = "when needed"
     elif each.verified:
         state = "ready, verified"
     counts = tuple(f"{count:,}" if count is not None else "" for count in (each.train, each.test))
