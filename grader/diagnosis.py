@@ -87,9 +87,13 @@ def _python() -> Finding:
     return Finding("python", "ok", f"{version}, {platform.system()} {platform.machine()}")
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _machine() -> Iterator[Finding]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    yield Finding("cores", "ok", str(cores))
+    yield Finding("cores", "ok", str(cores()))
     import psutil
 
     memory = psutil.virtual_memory()

@@ -64,6 +64,7 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Path:
     bank = tiny_kit.write(tmp_path_factory.mktemp("checked"))
     folder = bank / tiny_kit.ADD
     (folder / "mutants.toml").write_text(MUTANTS, "utf-8")
+    shutil.rmtree(folder / "alternates", ignore_errors=True)
     (folder / "alternates").mkdir()
     (folder / "alternates" / "method.py").write_text("def add(a, b):\n    return a.add(b)\n", "utf-8")
     return bank

@@ -44,18 +44,22 @@ def stubs(check: bool, exercises: tuple[str, ...]) -> None:
 @command.command("verify")
 @click.argument("exercises", nargs=-1, metavar="[ID…]")
 @click.option("--only", metavar="NAME", help="Only the cases whose name contains NAME.")
-@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Cases graded at the same time.")
+@click.option(
+    "--jobs", type=click.IntRange(1), help="Cases graded at the same time (default: one per core, 4 at most)."
+)
 @click.option("--data", type=click.Choice(["real", "embedded"]), help="Which data to use.")
 @click.option("--quick", is_flag=True, help="One mutant for each check instead of all.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcomes as JSON.")
 def verify(
-    exercises: tuple[str, ...], only: str | None, jobs: int, data: Source | None, quick: bool, as_json: bool
+    exercises: tuple[str, ...], only: str | None, jobs: int | None, data: Source | None, quick: bool, as_json: bool
 ) -> None:
     """Prove that the checks judge rightly: stub 0, solution and alternates 100, each mutant caught as named.
 
     Without ID: all exercises. Exit code 1 when a case comes out otherwise.
     """
-    raise click.exceptions.Exit(_verify(exercises, Plan(only, jobs, data, quick), as_json))
+    from grader.diagnosis import cores
+
+    raise click.exceptions.Exit(_verify(exercises, Plan(only, jobs or min(4, cores()), data, quick), as_json))
 
 
 @dataclass(frozen=True)
