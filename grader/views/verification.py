@@ -78,22 +78,22 @@ def show(
 
 
 def _table(console: Console, outcomes: Sequence[Outcome]) -> Table:
+    """One row a case; what came out has a column only where something came out otherwise."""
+    wrong = not all(outcome.ok for outcome in outcomes)
     table = Table(box=None, padding=(0, 2, 0, 0), width=min(console.width, _WIDEST))
     table.add_column("", width=1)
-    table.add_column("case", overflow="fold", ratio=3)
-    table.add_column("expected", overflow="fold", ratio=3)
-    table.add_column("got", overflow="fold", ratio=3)
+    table.add_column("case", overflow="fold", ratio=1)
+    table.add_column("expected", overflow="fold", ratio=1)
+    if wrong:
+        table.add_column("got", overflow="fold", ratio=1)
     table.add_column("", justify="right", no_wrap=True)
     for outcome in outcomes:
-        symbol = _symbol(console, outcome.ok)
-        name = (
-            outcome.case.name
-            if outcome.case.kind in ("stub", "solution")
-            else f"{outcome.case.kind} {outcome.case.name}"
-        )
+        case = outcome.case
+        name = case.name if case.kind in ("stub", "solution") else f"{case.kind} {case.name}"
         got = Text("as expected" if outcome.ok else outcome.got, style="dim" if outcome.ok else "red")
         took = Text(seconds(outcome.scorecard.seconds), style="dim")
-        table.add_row(symbol, Text(name), Text(outcome.case.expected), got, took)
+        row = [_symbol(console, outcome.ok), Text(name), Text(case.expected), *([got] if wrong else []), took]
+        table.add_row(*row)
     return table
 
 
