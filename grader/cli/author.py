@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from grader.cli.proving import grader_of, side_by_side
 from grader.errors import PracticeError, UsageProblem
 
 if TYPE_CHECKING:
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from grader.catalog import Exercise
     from grader.cli.grading import Source
     from grader.judge.proof import Case, Outcome
-    from grader.judge.scorecard import Event, Scorecard
     from grader.workspace import Workspace
 
 
@@ -49,17 +47,72 @@ def stubs(check: bool, exercises: tuple[str, ...]) -> None:
 )
 @click.option("--data", type=click.Choice(["real", "embedded"]), help="Which data to use.")
 @click.option("--quick", is_flag=True, help="One mutant for each check instead of all.")
+@click.option("--deep", is_flag=True, help="Also grade what every mutation operator makes of the solutions.")
+@click.option("--part", metavar="K/N", help="With --deep: only the K-th of N shares of those.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcomes as JSON.")
 def verify(
-    exercises: tuple[str, ...], only: str | None, jobs: int | None, data: Source | None, quick: bool, as_json: bool
+    exercises: tuple[str, ...],
+    only: str | None,
+    jobs: int | None,
+    data: Source | None,
+    quick: bool,
+    deep: bool,
+    part: str | None,
+    as_json: bool,
 ) -> None:
     """Prove that the checks judge rightly: stub 0, solution and alternates 100, each mutant caught as named.
 
     Without ID: all exercises. Exit code 1 when a case comes out otherwise.
     """
+    if part and not deep:
+        raise UsageProblem("--part is for --deep.", hint="`practice author verify --deep --part 1/5`")
+    if deep and (as_json or only):
+        raise UsageProblem("--deep goes without --json and --only.", hint="`practice author mutate` takes both.")
+    side = jobs or _cores()
+    code = _verify(exercises, Plan(only, side, data, quick), as_json)
+    if deep and code != 3:
+        from grader.cli.mutate import Choice, run
+
+        code = max(code, run(exercises, Choice(part=part, jobs=side, data=data)))
+    raise click.exceptions.Exit(code)
+
+
+@command.command("mutate")
+@click.argument("exercises", nargs=-1, metavar="[ID…]")
+@click.option("--operator", "operators", multiple=True, metavar="NAME", help="Only this operator; may be repeated.")
+@click.option("--only", metavar="TEXT", help="Only mutants with TEXT in their operator, place or changed lines.")
+@click.option("--part", metavar="K/N", help="Only the K-th of N shares.")
+@click.option(
+    "--jobs", type=click.IntRange(1), help="Mutants graded at the same time (default: one per core, 4 at most)."
+)
+@click.option("--data", type=click.Choice(["real", "embedded"]), help="Which data to use.")
+@click.option("--list", "listing", is_flag=True, help="Only list the mutants; grade nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
+def mutate(
+    exercises: tuple[str, ...],
+    operators: tuple[str, ...],
+    only: str | None,
+    part: str | None,
+    jobs: int | None,
+    data: Source | None,
+    listing: bool,
+    as_json: bool,
+) -> None:
+    """Change the solutions by every operator everywhere it fits, and see that a check notices.
+
+    Without ID: all exercises. Exit code 1 when a mutant passes that equivalent.toml doesn't list, or when the
+    list is wrong.
+    """
+    from grader.cli.mutate import Choice, run
+
+    choice = Choice(operators, only, part, jobs or _cores(), data)
+    raise click.exceptions.Exit(run(exercises, choice, as_json=as_json, listing=listing))
+
+
+def _cores() -> int:
     from grader.diagnosis import cores
 
-    raise click.exceptions.Exit(_verify(exercises, Plan(only, jobs or min(4, cores()), data, quick), as_json))
+    return min(4, cores())
 
 
 @dataclass(frozen=True)
@@ -145,35 +198,6 @@ def _outcomes(cases: Sequence[Case], workspace: Workspace, plan: Plan) -> Iterat
     stopping = threading.Event()
 
     def outcome(case: Case) -> Outcome:
-        return proofs.run(case, _grader(case, workspace, plan, stopping))
+        return proofs.run(case, grader_of(case.exercise, workspace, plan.data, stopping))
 
-    if plan.jobs == 1:
-        yield from map(outcome, cases)
-        return
-    with ThreadPoolExecutor(plan.jobs) as pool:
-        waiting: list[Future[Outcome]] = [pool.submit(outcome, case) for case in cases]
-        try:
-            for future in as_completed(waiting):
-                yield future.result()
-        except BaseException:
-            # Ctrl-C reaches this thread only: the others stop at their next event.
-            stopping.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _grader(
-    case: Case, workspace: Workspace, plan: Plan, stopping: threading.Event
-) -> Callable[[Path, bool], Scorecard]:
-    def on_event(event: Event) -> None:
-        if stopping.is_set():
-            raise KeyboardInterrupt
-
-    def graded(path: Path, until_failure: bool) -> Scorecard:
-        from grader.judge.client import grade
-        from grader.judge.submission import read_submission
-
-        options: dict[str, Any] = {"data": plan.data, "full": False, "until_failure": until_failure}
-        return grade(case.exercise, read_submission(path), workspace=workspace, on_event=on_event, **options)
-
-    return graded
+    return side_by_side(cases, outcome, plan.jobs, stopping)
