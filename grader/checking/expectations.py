@@ -179,8 +179,9 @@ def expect_close(
         target = float(expected)
         agree = number == target or (math.isnan(number) and math.isnan(target))
         if not (agree or abs(number - target) <= atol + rtol * abs(target)):
+            within = f" (within {describe(atol + rtol * abs(target))})" if math.isfinite(target) else ""
             fail(
-                expected=f"{describe(target)} (within {describe(atol + rtol * abs(target))})",
+                expected=f"{describe(target)}{within}",
                 actual=describe(number),
                 because=because,
                 looks_like=looks_like,

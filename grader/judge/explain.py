@@ -66,11 +66,11 @@ def _killed(outcome: Outcome) -> Account:
             script if loading else "A loop that doesn't end, or far more work than the task needs, never gets graded.",
             None if loading else "a loop whose condition never becomes false, or a Python loop over every element",
         )
-    if outcome.killed == "wall":
+    if outcome.killed in ("idle", "wall"):
         return Account(
             "timed-out",
-            f"an answer within {limits.wall_seconds:g} seconds",
-            f"nothing came for {limits.wall_seconds:.0f} s {doing}{_steps(outcome)}, though it hardly computed",
+            f"an answer without {limits.idle_seconds:.0f} seconds of waiting",
+            f"nothing came {doing}{_steps(outcome)}, though it hardly computed: it was waiting, and was stopped",
             script
             if loading
             else "The code waits for something that never comes: a sleep, a lock, a queue, a worker process.",
@@ -292,12 +292,14 @@ def _not_loadable(error: dict[str, Any], said: str, location: str | None) -> Acc
 
 
 def _because(error: dict[str, Any]) -> str:
-    if not error["frames"]:
-        return (
-            "The call failed before it reached your code: the signature differs from the statement's, or what was"
-            " returned can't be used as the statement says."
-        )
-    return "The same call works with a correct solution; the message and the line tell where to look."
+    if error["frames"]:
+        return "The same call works with a correct solution; the message and the line tell where to look."
+    if "TypeError" in error["kinds"] and "argument" in error["message"]:
+        return "The call failed before it reached your code: the signature differs from the statement's."
+    return (
+        "No line of yours was running: a library raised it, called with what your code had returned or recorded"
+        " (a backward pass runs after your function has returned)."
+    )
 
 
 def _looks_like(error: dict[str, Any]) -> str | None:

@@ -12,6 +12,7 @@ import contextlib
 import os
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,21 @@ SYSTEM = (
     "/sbin",
     "/opt",
     "/etc",
-    "/proc",
     "/sys/devices/system",
     "/nix",
 )
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+KERNEL = (
+    "cpuinfo",
+    "filesystems",
+    "loadavg",
+    "meminfo",
+    "stat",
+    "sys",
+    "uptime",
+    "version",
+)
+"""What may be read below /proc, besides a worker's own entry: other processes' environments lie there too."""
 SHARED_MEMORY = "/dev/shm"  # DataLoader workers hand their batches over through it
 KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "SYSTEMROOT", "PYTHONHASHSEED")
 
@@ -120,6 +131,10 @@ class Confinement:
                 ruleset.allow_path(
                     device, AccessFS.READ_FILE | AccessFS.WRITE_FILE | AccessFS.TRUNCATE | AccessFS.IOCTL_DEV
                 )
+        for name in KERNEL:
+            with contextlib.suppress(OSError):
+                path = Path("/proc") / name
+                ruleset.allow_path(path, read if path.is_dir() else AccessFS.READ_FILE)
         everything = AccessFS(ruleset.handled_fs) & ~AccessFS.EXECUTE
         ruleset.allow_path(self.scratch, everything)
         with contextlib.suppress(OSError):
@@ -130,6 +145,9 @@ class Confinement:
         """Restricts this process for good. Returns whether Landlock is in force."""
         if self._ruleset is None:
             return False
+        from landlockpy import AccessFS
+
+        self._ruleset.allow_path(f"/proc/{os.getpid()}", AccessFS.READ_FILE | AccessFS.READ_DIR)
         self._ruleset.restrict()
         return True
 
@@ -169,3 +187,4 @@ def own_environment(scratch: Path) -> None:
         HF_HUB_OFFLINE="1",
         PYTHONDONTWRITEBYTECODE="1",
     )
+    tempfile.tempdir = str(scratch)  # the parent has looked for one already

@@ -12,8 +12,10 @@ class Limits:
     """Budgets of one probe: seconds, mebibytes, counts. CPU time and memory are those of the whole process tree."""
 
     cpu_seconds: float = 10.0
+    idle_seconds: float = 8.0
+    """For how long, in all, nothing of the tree may be running or ready to run: sleeps, locks, lost workers."""
     wall_seconds: float = 30.0
-    """Only the safety net: sleeping and waiting cost no CPU time."""
+    """Only the safety net, and widely stretched: a starved process on a busy machine is not at fault."""
     load_seconds: float = 10.0
     """CPU seconds for importing the candidate's file."""
     memory_mb: float = 2000.0
@@ -39,6 +41,7 @@ class Limits:
         return replace(
             self,
             cpu_seconds=self.cpu_seconds * factor,
+            idle_seconds=self.idle_seconds * factor,
             wall_seconds=self.wall_seconds * factor,
             load_seconds=self.load_seconds * factor,
         )

@@ -31,6 +31,8 @@ class Usage:
     memory_mb: float = 0.0
     processes: int = 0
     threads: int = 0
+    busy: bool = False
+    """Whether any of its processes is running, ready to run or reading from a disk."""
 
 
 def children(pid: int) -> list[int]:
@@ -67,6 +69,7 @@ def usage(pid: int) -> Usage:
     """What the tree under `pid` uses now; zeros when it has gone."""
     cpu = memory = 0.0
     processes = threads = 0
+    busy = False
     for member in (pid, *descendants(pid)):
         one = _usage_of(member)
         if one is not None:
@@ -74,7 +77,8 @@ def usage(pid: int) -> Usage:
             memory += one.memory_mb
             processes += 1
             threads += one.threads
-    return Usage(cpu, memory, processes, threads)
+            busy = busy or one.busy
+    return Usage(cpu, memory, processes, threads, busy)
 
 
 def _usage_of(pid: int) -> Usage | None:
@@ -87,14 +91,14 @@ def _usage_of(pid: int) -> Usage | None:
         fields = text[text.rindex(b")") + 2 :].split()
         cpu = sum(int(n) for n in fields[11:15]) / TICKS
         memory = sum(int(kb) for kb in _MEMORY.findall(status)) / 1024
-        return Usage(cpu, memory, 1, int(fields[17]))
+        return Usage(cpu, memory, 1, int(fields[17]), fields[0] in (b"R", b"D"))
     import psutil
 
     try:
         process = psutil.Process(pid)
         times, held = process.cpu_times(), process.memory_info()
         cpu = times.user + times.system + times.children_user + times.children_system
-        return Usage(cpu, held.rss / 2**20, 1, process.num_threads())
+        return Usage(cpu, held.rss / 2**20, 1, process.num_threads(), process.status() == psutil.STATUS_RUNNING)
     except psutil.Error:
         return None
 

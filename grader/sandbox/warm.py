@@ -23,6 +23,25 @@ from grader.workspace import Workspace
 
 PACKAGE = Path(__file__).resolve().parent.parent
 START_SECONDS = 60.0
+SERVER_ENVIRONMENT = (
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "LD_LIBRARY_PATH",
+    "PATH",
+    "PRACTICE_SANDBOX",
+    "PRACTICE_WARM_IDLE",
+    "SYSTEMROOT",
+    "TEMP",
+    "TMP",
+    "TMPDIR",
+    "TZ",
+    "VIRTUAL_ENV",
+    "XDG_RUNTIME_DIR",
+    "PYTHONHASHSEED",
+    "PYTHONHOME",
+)
 
 
 def enabled() -> bool:
@@ -154,7 +173,8 @@ def _fingerprint() -> str:
 
 
 def _environment() -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "PYTHONPATH", "PYTHONSTARTUP"))}
+    """Only what a server needs: a worker might read it, and nothing of the user's should be in it."""
+    kept = {k: os.environ[k] for k in SERVER_ENVIRONMENT if k in os.environ}
     return kept | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 
 

@@ -19,12 +19,14 @@ from grader.sandbox.launcher import Launcher, Worker
 from grader.sandbox.limits import Limits
 
 TICK = 0.05
+WALL_STRETCH = 5
+"""By how much a busy machine may slow a probe down before the wall clock ends it."""
 GRACE = 1.0
 """Seconds that a worker gets to end after its result, before it is killed."""
 KEPT_OUTPUT = 16 << 10
 """Bytes kept of what the candidate prints, at the beginning and again at the end."""
 
-Reason = Literal["cpu", "wall", "memory", "output", "processes", "threads", "malformed", "evidence"]
+Reason = Literal["cpu", "idle", "wall", "memory", "output", "processes", "threads", "malformed", "evidence"]
 
 
 class Cancelled(BaseException):
@@ -106,6 +108,8 @@ class Exchange:
         self._outbox: deque[memoryview] = deque()
         self._done = False
         self._cpu_before = 0.0
+        self._cpu_seen = 0.0
+        self._idle = 0.0
         self.worker.channel.setblocking(False)
         os.set_blocking(self.worker.output, False)
         self._selector = selectors.DefaultSelector()
@@ -166,18 +170,19 @@ class Exchange:
     def _pump(self, reached: Callable[[], bool], *, cpu: float, wall: float) -> None:
         began = time.monotonic()
         looked = began
+        self._idle = 0.0
         while not reached():
             self._poll(TICK)
             if self.outcome is not None:
                 return
             now = time.monotonic()
             if now - looked >= TICK:
-                looked = now
+                since, looked = now - looked, now
                 if self.is_cancelled():
                     self.discard()
                     raise Cancelled
-                reason = self._over_limit(cpu)
-                if reason is None and now - began > wall:
+                reason = self._over_limit(cpu, min(since, 4 * TICK))
+                if reason is None and now - began > WALL_STRETCH * wall:
                     reason = "wall"
                 if reason is not None:
                     self._kill(reason)
@@ -193,9 +198,12 @@ class Exchange:
                 return
             key.data(events)
 
-    def _over_limit(self, cpu: float) -> Reason | None:
+    def _over_limit(self, cpu: float, since: float) -> Reason | None:
         used = tree.usage(self.worker.pid)
         result = self._result
+        if not used.busy and used.cpu_seconds == self._cpu_seen:
+            self._idle += since
+        self._cpu_seen = used.cpu_seconds
         memory = used.memory_mb - self.worker.base_mb * used.processes
         result.peak_mb = max(result.peak_mb, memory)
         result.cpu_seconds = max(result.cpu_seconds, used.cpu_seconds - self._cpu_before)
@@ -207,7 +215,7 @@ class Exchange:
             return "threads"
         if result.cpu_seconds > cpu:
             return "cpu"
-        return None
+        return "idle" if self._idle > self.limits.idle_seconds else None
 
     def _on_channel(self, events: int) -> None:
         if events & selectors.EVENT_WRITE:

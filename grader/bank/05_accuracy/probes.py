@@ -7,7 +7,7 @@ import sys
 import types
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.overrides import TorchFunctionMode
 
 
 def accuracies(candidate, cases):
@@ -108,15 +108,18 @@ def life_of_an_instance(candidate, num_classes, k, first, second, nothing):
     return {"moments": moments, "batches": [first, second]}
 
 
-class _Operations(TorchDispatchMode):
-    """Counts the tensor operations, and notes the largest result."""
+class _Operations(TorchFunctionMode):
+    """Counts the calls into torch, and notes the largest result.
+
+    Not a TorchDispatchMode: its first use imports the compiler, which takes longer than all checks together.
+    """
 
     def __init__(self):
         super().__init__()
         self.count = 0
         self.largest = 0
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
         self.count += 1
         for one in result if isinstance(result, (tuple, list)) else (result,):
