@@ -32,8 +32,11 @@ def grade(
     full: bool = False,
     on_event: Callable[[Event], None] = _ignore,
     until_failure: bool = False,
+    seed: int = 0,
 ) -> Scorecard:
     """Grades one submission and returns its scorecard; `on_event` is called as things happen.
+
+    `seed` shifts the seeds of all probes; 0 is what learners get.
 
     Leaving by an exception (Ctrl-C included) closes the connection, which ends the judge and all it started.
 
@@ -53,6 +56,7 @@ def grade(
         data=data,
         full=full,
         until_failure=until_failure,
+        seed=seed,
     )
     connection, process = warm.connect(workspace, exercise.needs)
     try:

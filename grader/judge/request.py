@@ -25,7 +25,8 @@ class Request:
     data: Source | None = None
     full: bool = False
     until_failure: bool = False
-    verbose_errors: bool = False
+    seed: int = 0
+    """Added to the seed of every probe: another draw of whatever is random in it, for calibration."""
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

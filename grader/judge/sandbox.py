@@ -28,6 +28,7 @@ class Sandbox:
         slowness: Callable[[], float],
         full: bool,
         data_source: str,
+        seed: int = 0,
         is_cancelled: Callable[[], bool],
         on_progress: Callable[[int, int, float | None], None],
     ) -> None:
@@ -46,6 +47,7 @@ class Sandbox:
         self._slowness = slowness
         self._is_cancelled = is_cancelled
         self._on_progress = on_progress
+        self._seed = seed
         self._next: Exchange | None = None
 
     # --- for the author of a check -------------------------------------------------------------------
@@ -72,7 +74,7 @@ class Sandbox:
         """
         try:
             frames = wire.pack(
-                {"kind": "run", "probe": probe.__name__, "probes": self._probes, "seed": seed},
+                {"kind": "run", "probe": probe.__name__, "probes": self._probes, "seed": seed + self._seed},
                 {"args": list(args), "kwargs": kwargs},
                 strict=True,
             )

@@ -107,6 +107,7 @@ class _Session:
             slowness=slowness,
             full=request.full,
             data_source=source or "none",
+            seed=request.seed,
             is_cancelled=self.is_cancelled,
             on_progress=self.progress,
         )
