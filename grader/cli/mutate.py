@@ -61,6 +61,8 @@ def run(queries: Sequence[str], choice: Choice, *, as_json: bool = False, listin
         click.echo(mutation.to_json(planned))
     else:
         mutation.show_table(out, planned)
+    if any(result.status == "grader-error" for campaign in planned for result in campaign.results):
+        return 3
     return 0 if all(campaign.ok for campaign in planned) else 1
 
 

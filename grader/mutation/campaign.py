@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from grader.catalog import Exercise
-from grader.errors import ContentError, UsageProblem
+from grader.errors import ContentError, GraderError, UsageProblem
 from grader.judge.proof import Grade
 from grader.judge.scorecard import Scorecard
 from grader.mutation import equivalents
@@ -53,7 +53,7 @@ class Result:
     killed_by: str | None
     scorecard: Scorecard
     why: str = ""
-    """For an equivalent: the reason that is given."""
+    """For an equivalent the reason that is given, for an error of the grader what it was."""
 
     @property
     def ok(self) -> bool:
@@ -80,7 +80,10 @@ class Campaign:
         with tempfile.TemporaryDirectory(prefix="practice-mutant-") as folder:
             path = Path(folder) / f"{self.exercise.id}.py"
             path.write_text(mutant.source, "utf-8")
-            card = grade(path, True)
+            try:
+                card = grade(path, True)
+            except GraderError as error:
+                return Result(mutant, "grader-error", None, _no_card(self.exercise), error.message)
         listed = self.equivalents.get(mutant.key)
         first = card.first_failure
         killed_by = first.id if first is not None else None
@@ -114,6 +117,10 @@ def _status(card: Scorecard, listed: Equivalent | None) -> Status:
     if listed is not None:
         return "revived"
     return "timed-out" if first is not None and first.verdict == "timed-out" else "killed"
+
+
+def _no_card(exercise: Exercise) -> Scorecard:
+    return Scorecard(exercise.id, "", "", "", ())
 
 
 def _chosen(names: Sequence[str]) -> list[Operator]:

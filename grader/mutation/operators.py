@@ -45,10 +45,11 @@ def operator(number: int, family: str, *, late: bool = False) -> Callable[[Fits]
 
 
 def all_operators() -> list[Operator]:
-    """All operators, by family: the catalogue's first, then the generic ones."""
-    # The modules register themselves when they are imported; this order decides which name a mutant gets that
-    # two operators would make.
-    from grader.mutation import (  # noqa: F401
+    """All operators: by their number in the catalogue, then the generic ones.
+
+    Where two of them make the same mutant it goes by the first one's name, so the more telling come first.
+    """
+    from grader.mutation import (  # noqa: F401  (each registers its operators when it is imported)
         architecture,
         backward_and_update,
         data,
@@ -58,4 +59,4 @@ def all_operators() -> list[Operator]:
         modes_and_evaluation,
     )
 
-    return list(_REGISTERED.values())
+    return sorted(_REGISTERED.values(), key=lambda one: (one.number or 1000, one.name))

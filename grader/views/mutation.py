@@ -94,7 +94,7 @@ def _in_full(console: Console, result: Result) -> None:
     said = {
         "survived": "every check passes; add one that doesn't, or list the change in equivalent.toml",
         "revived": f"equivalent.toml says that nothing can tell it, but {result.killed_by} does",
-        "grader-error": "the grader itself failed",
+        "grader-error": f"the grader itself failed: {result.why}" if result.why else "the grader itself failed",
     }
     rows = [
         ("came out", said.get(result.status, result.status)),
