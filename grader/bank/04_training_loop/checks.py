@@ -169,7 +169,7 @@ def numbers(report, key, count=None):
             expected=f"a key {key!r} in the history",
             actual=f"the keys {sorted(map(str, history))}",
             because=because,
-            looks_like="the keys come into being inside the loop; make the four lists before it" if not history else None,
+            looks_like=None if history else "the keys come into being inside the loop; make the four lists before it",
         )
     values = history[key]
     if not isinstance(values, list):
@@ -186,7 +186,7 @@ def numbers(report, key, count=None):
         expect_type(
             value,
             float,
-            because=f"history[{key!r}] should hold Python floats: a tensor keeps memory, and often a whole graph, alive.",
+            because=f"history[{key!r}] holds Python floats: a tensor keeps memory, and often a whole graph, alive.",
             looks_like="a loss or a count that was stored without .item()" if tensor else None,
         )
     if count is not None:
@@ -454,7 +454,7 @@ def test_stale_gradients(sandbox):
             expected="the same first step, whether every .grad was empty or full of 5 when fit was called",
             actual=f"the gradient of `{name}` at the first step differs by {gap:.3g} on average",
             because="Whoever starts an update is responsible for starting from empty gradients.",
-            looks_like="the gradients are cleared only after step(): clear them before backward(), or once before the loop"
+            looks_like="the gradients are cleared only after step(); clear them before backward() as well"
             if math.isclose(gap, 5.0, rel_tol=1e-2)
             else None,
         )
@@ -489,7 +489,7 @@ def test_modes(sandbox):
 
 def _mode_misconception(phase, wrong, forwards):
     if wrong[0]["mode"] == "mixed":
-        return "`model.training = …` changes the outermost module only; model.train() and model.eval() reach all of them"
+        return "`model.training = …` changes the outermost module only; model.train() and model.eval() reach all"
     if phase == "val":
         return "model.eval() is missing before validation, or model.train() follows too early"
     if len(wrong) == len(forwards):
@@ -735,7 +735,7 @@ def test_clipping(sandbox):
             expected=f"a gradient of norm {_norm(wanted):.4g} at the step (clip_norm={spec['clip_norm']}, "
             f"{_norm(replay(spec, 'no clipping')['steps'][0]['gradients']):.4g} before clipping)",
             actual=f"norm {norm:.4g}" + (", in another direction" if _bent(got, wanted) else ""),
-            because="All gradients are multiplied with the same factor, min(1, clip_norm / norm of all of them together).",
+            because="All gradients are multiplied with one factor, min(1, clip_norm / norm of all of them together).",
             looks_like=_clip_misconception(spec, got, report["left"]),
         )
     for spec, report in zip((tight, loose, frozen), reports, strict=True):
@@ -861,7 +861,7 @@ def test_best_weights(sandbox):
         looks_like = told.get(got) if case is apart else None
         if got == last and best != last:
             looks_like = (
-                "the checkpoint is no copy: state_dict() refers to the live tensors, which went on training (deepcopy it)"
+                "the checkpoint is no copy: state_dict() refers to the live tensors, which went on training"
                 if report["loads"]
                 else "the best weights are not loaded back into the model that was passed in"
             )
@@ -897,7 +897,7 @@ def test_best_buffers(sandbox):
             expected=f"the batch norm buffers of epoch {best}, like the weights",
             actual=f"the buffers of epoch {got:g}",
             because="state_dict() holds parameters and buffers; both make up the model.",
-            looks_like="only parameters() are copied: running_mean and running_var are buffers" if got == last else None,
+            looks_like="only parameters are copied: running_mean and running_var are buffers" if got == last else None,
         )
 
 
@@ -966,7 +966,7 @@ def test_patience_count(sandbox):
     ]
     endless = {"losses": [1.0] + [2.0] * 15}
     *reports, unlimited = sandbox.run(probes.scripted, *cases, endless)
-    expect_epochs(cases, reports, because="Each epoch that isn't strictly better than the best so far uses up one of them.")
+    expect_epochs(cases, reports, because="Each epoch that isn't strictly better than the best so far uses up one.")
     for case, report, best in zip(cases, reports, (2, 2, 1, 1), strict=True):
         expect(
             report["weights_of_epoch"] == best,

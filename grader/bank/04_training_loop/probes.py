@@ -268,7 +268,7 @@ def attempt(function, *args, raises, **kwargs):
     except NotImplementedError:
         raise
     except Exception as problem:
-        if not (raises is True or raises and raises in str(problem)):
+        if not (raises is True or (raises and raises in str(problem))):
             raise
         kinds = [kind.__name__ for kind in type(problem).__mro__]
         return {"history": None, "raised": {"kinds": kinds, "message": str(problem)[:300]}}
