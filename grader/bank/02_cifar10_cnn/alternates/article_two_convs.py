@@ -18,10 +18,10 @@ def normalize(images):
 class CNN(nn.Module):
     def __init__(self):
         super(CNN, self).__init__()
-        self.conv1 = nn.Conv2d(3, 32, 3)
-        self.conv2 = nn.Conv2d(32, 64, 3)
-        self.fc1 = nn.Linear(64 * 6 * 6, 128)
-        self.fc2 = nn.Linear(128, 10)
+        self.conv1 = nn.Conv2d(3, 16, 3)
+        self.conv2 = nn.Conv2d(16, 64, 3)
+        self.fc1 = nn.Linear(64 * 6 * 6, 64)
+        self.fc2 = nn.Linear(64, 10)
 
     def forward(self, x):
         x = F.max_pool2d(F.relu(self.conv1(x)), 2)
@@ -52,7 +52,8 @@ def train(model, images, labels, epochs, batch_size=64, lr=2e-3):
             running += loss.item() * inputs.size(0)
         scheduler.step()
         history.append(running / len(loader.dataset))
-        print(f"epoch {epoch + 1}: {history[-1]:.4f}")
+        if epoch % 10 == 0:
+            print(f"epoch {epoch + 1}: {history[-1]:.4f}")
     return history
 
 
