@@ -108,6 +108,7 @@ def _farewell(out: Console, exercise: Exercise, card: Scorecard) -> None:
         out,
         f"{card.score} of {card.max_score} points. When yours fails a check, you read what was expected, "
         "what your code did, why it matters, and which command helps.",
+        end="\n",
     )
     show_commands(
         out,
@@ -119,6 +120,6 @@ def _farewell(out: Console, exercise: Exercise, card: Scorecard) -> None:
     )
 
 
-def _say(out: Console, text: str) -> None:
-    out.print(text, markup=False, highlight=False, soft_wrap=not out.is_terminal, width=min(out.width, 100))
-    out.print()
+def _say(out: Console, text: str, *, end: str = "\n\n") -> None:
+    width = min(out.width, 100)
+    out.print(text, markup=False, highlight=False, soft_wrap=not out.is_terminal, width=width, end=end)
