@@ -204,7 +204,7 @@ def test_topk(sandbox):
     for i, (n, classes, k) in enumerate([(50, 10, 1), (41, 10, 3), (1, 6, 2), (30, 5, 5), (30, 4, 9), (80, 20, 5)]):
         x, y = _draw(n, classes, 10 + i, known=0.3)
         cases.append((x, y, {"k": k}))
-    cases.append((*_draw(60, 12, 17, known=0.2), {}))
+    cases.append((*_draw(200, 12, 17, known=0.2), {}))  # enough examples for k = 4, 5 and 6 to differ
     found = sandbox.run(probes.topk_accuracies, cases)
     for (x, y, kwargs), value in zip(cases, found, strict=True):
         k = kwargs.get("k", 5)
@@ -528,6 +528,16 @@ def test_streaming_matches_whole(sandbox):
             looks[metric] = _named(value, right[metric], guesses)
         because = f"after batches of {name}, with ignore_index=255, is that of all 157 examples at once."
         _expect_summary(found, right, because, looks)
+    many = _draw(200, 12, 91, known=0.2)
+    (found,) = sandbox.run(probes.streamed, 12, None, 3, [[many]])
+    right = _summary([many], 5, 3)
+    guesses = {f"the default k is {k}, not 5": _topk(*many, k, 3) for k in (1, 2, 3, 4, 6, 10)}
+    share = len(many[1]) / int((many[1] != 3).sum())
+    guesses["the top-k hits of ignored examples are counted, too"] = _topk(*many, 5) * share
+    value = found.get("topk_accuracy") if isinstance(found, dict) else None
+    looks = {"topk_accuracy": _named(value, right["topk_accuracy"], guesses)}
+    because = "of StreamingMetrics(12, ignore_index=3): k is 5 when none is given, and class 3 counts nowhere."
+    _expect_summary(found, right, because, looks)
 
 
 @check(

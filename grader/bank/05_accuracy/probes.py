@@ -76,10 +76,11 @@ def inputs_afterwards(candidate, logits, targets, ignore_index):
 
 
 def streamed(candidate, num_classes, k, ignore_index, orders):
-    """One fresh instance for each list of batches; compute() at the end."""
+    """One fresh instance for each list of batches; compute() at the end. No k: the default is to be used."""
     found = []
     for batches in orders:
-        metrics = candidate.StreamingMetrics(num_classes, k=k, ignore_index=ignore_index)
+        options = {} if k is None else {"k": k}
+        metrics = candidate.StreamingMetrics(num_classes, ignore_index=ignore_index, **options)
         for x, y in batches:
             metrics.update(x.clone(), y.clone())
         found.append(metrics.compute())
