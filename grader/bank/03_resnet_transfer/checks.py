@@ -36,11 +36,11 @@ HEAD = ["fc.bias", "fc.weight"]
 LOWER = ["conv1", "bn1", "layer1", "layer2"]
 
 # Thresholds of the checks that train: see calibration.toml.
-FIT_STEPS, FIT_RATIO = 30, 0.5
+FIT_STEPS, FIT_LR, FIT_RATIO = 100, 0.01, 0.35
 NEW_CLASSES, SHOTS, HELD_OUT = (6, 7, 8, 9), 40, 100
 STEPS, BATCH = 50, 32
-PRETRAINED_BAR, MARGIN = 0.61, 0.15
-IMAGENET_STEPS, IMAGENET_MARGIN = 16, 0.05
+PRETRAINED_BAR, MARGIN = 0.70, 0.18
+IMAGENET_STEPS, IMAGENET_MARGIN = 32, 0.05
 
 
 # --- oracles: a ResNet in plain functions, and what it is fed -----------------------------------------------
@@ -162,6 +162,9 @@ def test_head(sandbox: Any) -> None:
             found["logits"]["value"],
             (count, classes),
             because="The model gives one row of raw logits per image, one column per class.",
+            looks_like="the attribute `out_features` was set on the old layer, whose weight keeps its 1000 rows"
+            if getattr(found["logits"]["value"], "shape", ())[-1:] == (probes.IMAGENET_CLASSES,)
+            else None,
         )
 
 
@@ -244,7 +247,7 @@ def test_without_weights(sandbox: Any) -> None:
         expect(
             not found["downloads"],
             expected="no download for weights=None",
-            actual=f"a download of {listed(found['downloads'])}",
+            actual=f"a download of {listed(sorted(set(found['downloads'])))}",
             because="The caller chooses the weights; None means random ones.",
             looks_like="the pretrained weights are asked for whatever `weights` says",
         )
@@ -365,9 +368,9 @@ def freezing_mistake(frozen: bool, trains: set[str], every: set[str], call: str)
     if trains == every:
         if call == "build_model(3)":
             return "the default of `freeze_backbone` should be True"
-        return "nothing is frozen: the attribute is `requires_grad`, with an s, on each parameter, not on the module"
+        return "nothing is frozen; what a line for it sets has to be `requires_grad`, and of each parameter"
     kinds = {n for n in trains - set(HEAD) if n.endswith((".conv1.weight", ".conv2.weight")) or n == "conv1.weight"}
-    if not kinds:
+    if not kinds and trains >= {n for n in every if ".bn" in n or n.startswith("bn")}:
         return "only the convolutions are frozen; a batch norm has a weight and a bias, too"
     return None
 
@@ -408,7 +411,9 @@ def expect_groups(case: dict[str, Any], found: dict[str, Any], wanted: set[str],
     if "groups" not in found:
         fail(
             expected='a list of dictionaries, each with "params" and "lr"',
-            actual=f"a {found['type']} of {listed(found['items'])}" if found["items"] else f"a {found['type']}",
+            actual=f"a {found['type']} of {listed(found['items'])}"
+            if found["items"]
+            else f"an object of type {found['type']}",
             because="This is what an optimizer takes in place of a list of parameters.",
         )
     entries = [(name, group["lr"]) for group in found["groups"] for name in group["names"]]
@@ -651,7 +656,11 @@ def test_unfrozen_trains(sandbox: Any) -> None:
             expected=f"{said}: all the others changed after three steps",
             actual=f"unchanged: {listed(still)}",
             because="An unfrozen layer gets gradients and steps, and its batch norm follows the batches.",
-            looks_like="`train_step` leaves the model in the mode it came in" if statistics_only else None,
+            looks_like="`train_step` leaves the model in the mode it came in"
+            if statistics_only
+            else "the backbone gets no gradients: they end at `fc`"
+            if {n for n in wanted if not is_statistic(n)} - set(still) == set(HEAD)
+            else None,
         )
         expect(
             not wrongly,
@@ -662,7 +671,7 @@ def test_unfrozen_trains(sandbox: Any) -> None:
 
 
 @check(
-    "The loss of one fixed batch falls by half",
+    "The loss of one fixed batch falls to a third",
     points=4,
     why="Before any long run, overfit one batch: it takes a second and finds most mistakes.",
     after=["test_frozen_stays"],
@@ -670,7 +679,7 @@ def test_unfrozen_trains(sandbox: Any) -> None:
 def test_one_batch(sandbox: Any) -> None:
     weights, images = checkpoint(WIDTHS, 12), random_images(16, 32, seed=12)
     labels = torch.arange(16) % 4
-    found = sandbox.run(probes.fit_one_batch, WIDTHS, downloadable(weights), images, labels, 0.05, FIT_STEPS)
+    found = sandbox.run(probes.fit_one_batch, WIDTHS, downloadable(weights), images, labels, FIT_LR, FIT_STEPS)
     losses = []
     for when in ("before", "after"):
         expect_shape(found[when], (16, 4), because="One row of logits per image.")
@@ -679,7 +688,7 @@ def test_one_batch(sandbox: Any) -> None:
     expect_at_most(
         losses[1] / losses[0],
         FIT_RATIO,
-        because=f"{FIT_STEPS} steps of Adam on 16 images bring the loss from {losses[0]:.2f} to under half of it.",
+        because=f"{FIT_STEPS} steps of Adam on 16 images take this loss from {losses[0]:.2f} to about an eighth of it.",
     )
 
 
