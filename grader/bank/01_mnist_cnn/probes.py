@@ -126,15 +126,18 @@ def logits_at_two_scales(candidate, images, factor):
         return {"fresh": fresh, "scaled": model(images)}
 
 
-def fresh_logits(candidate, images):
-    """Logits of an untrained model, in train mode with dropout silenced, so that batch-norm has statistics."""
-    model = candidate.SimpleCNN()
-    model.train()
-    for module in model.modules():
-        if "Dropout" in type(module).__name__:
-            module.eval()
-    with torch.no_grad():
-        return model(images)
+def fresh_logits(candidate, images, seeds):
+    """Logits of untrained models, in train mode with dropout silenced, so that batch-norm has statistics."""
+    found = []
+    for _ in probing.seeds(seeds):
+        model = candidate.SimpleCNN()
+        model.train()
+        for module in model.modules():
+            if "Dropout" in type(module).__name__:
+                module.eval()
+        with torch.no_grad():
+            found.append(model(images))
+    return found
 
 
 def leaves(tensor):
