@@ -37,7 +37,7 @@ def mutants(source: str, operators: Iterable[Operator]) -> list[Mutant]:
     found = []
     for operator in operators:
         for edit in operator.fits(code):
-            text = ast.unparse(ast.fix_missing_locations(code.changed(edit)))
+            text = ast.unparse(code.changed(edit))
             if text not in seen and _compiles(text):
                 seen.add(text)
                 found.append(_mutant(operator, code, edit, plain, text))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import copy
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Final, TypeVar, cast
 
 Node = TypeVar("Node", bound=ast.AST)
@@ -91,8 +91,9 @@ class Code:
         return ".".join(reversed(names))
 
     def changed(self, edit: Edit) -> ast.Module:
-        """A copy of the whole tree with the edit made in it."""
-        return cast(ast.Module, _copied(self.tree, edit))
+        """The tree with the edit made in it. It shares with this one all that is the same: only to be read."""
+        touched = {above for node in edit for above in self.above(node)}
+        return cast(ast.Module, _rebuilt(self.tree, edit, touched))
 
 
 def _out_of_reach(node: ast.AST) -> bool:
@@ -104,31 +105,26 @@ def _out_of_reach(node: ast.AST) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
-def _copied(node: ast.AST, edit: Edit) -> ast.AST:
-    made = type(node)()
+def _rebuilt(node: ast.AST, edit: Edit, touched: Set[ast.AST]) -> ast.AST:
+    if node not in touched:
+        return node
+    made = copy.copy(node)
     for name, value in ast.iter_fields(node):
         if isinstance(value, list):
-            setattr(made, name, _copied_list(value, edit, name))
+            setattr(made, name, _rebuilt_list(value, edit, touched, name))
         elif isinstance(value, ast.AST):
-            kept = [copy.deepcopy(new) for new in edit[value]] if value in edit else [_copied(value, edit)]
-            setattr(made, name, kept[0] if kept else None)
-        else:
-            setattr(made, name, value)
-    for name in ("lineno", "col_offset", "end_lineno", "end_col_offset"):
-        if hasattr(node, name):
-            setattr(made, name, getattr(node, name))
+            new = edit[value] if value in edit else [_rebuilt(value, edit, touched)]
+            setattr(made, name, new[0] if new else None)
     return made
 
 
-def _copied_list(values: list[object], edit: Edit, field: str) -> list[object]:
+def _rebuilt_list(values: list[object], edit: Edit, touched: Set[ast.AST], field: str) -> list[object]:
     made: list[object] = []
     for value in values:
         if not isinstance(value, ast.AST):
             made.append(value)
-        elif value in edit:
-            made.extend(copy.deepcopy(new) for new in edit[value])
         else:
-            made.append(_copied(value, edit))
+            made.extend(edit[value] if value in edit else [_rebuilt(value, edit, touched)])
     return [ast.Pass()] if field == "body" and values and not made else made
 
 
