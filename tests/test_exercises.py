@@ -91,7 +91,10 @@ def test_a_survivor_is_noticed(tiny: Practice) -> None:
 
     mutants = Path(tiny.environ["PRACTICE_BANK"]) / tiny_kit.ADD / "mutants.toml"
     before = mutants.read_text(encoding="utf-8")
-    added = '\n[[mutant]]\nname = "no-mutant-at-all"\nkilled_by = "{}"\nwhy = "changes a space"\nreplace = [["return ", "return  "]]\n'
+    added = (
+        '\n[[mutant]]\nname = "no-mutant-at-all"\nkilled_by = "{}"\nwhy = "changes a space"\n'
+        'replace = [["return a + b", "return  a + b"]]\n'
+    )
     killer = re.search(r'killed_by = "(\w+)"', before)
     assert killer is not None
     try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from grader.cli.calibrate import command as calibrate
 from grader.cli.proving import grader_of, side_by_side
 from grader.errors import PracticeError, UsageProblem
 
@@ -107,6 +108,9 @@ def mutate(
 
     choice = Choice(operators, only, part, jobs or _cores(), data)
     raise click.exceptions.Exit(run(exercises, choice, as_json=as_json, listing=listing))
+
+
+command.add_command(calibrate, "calibrate")
 
 
 def _cores() -> int:

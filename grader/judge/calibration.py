@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from grader.catalog import Exercise
+from grader.errors import ContentError
 from grader.judge.proof import Case
 from grader.judge.scorecard import Scorecard
 
@@ -65,37 +66,66 @@ def measure(cases: Iterable[Case], seeds: Sequence[int], grade: Grade) -> Iterat
 
 @dataclass(frozen=True)
 class Recorded:
-    """One row of a `calibration.toml`."""
+    """One `[[measured]]` row of a `calibration.toml`: a threshold, and how far both sides lie from it."""
 
     check: str
-    what: str
+    measure: str
+    data: str | None
+    """`real`, `embedded`, or None where the check uses no data set."""
+    full: bool
+    budget: str
     seeds: int
+    side: str
+    """`at least` or `at most`: where a right solution lies."""
     threshold: float
+    reference: Spread
+    strongest_mutant: tuple[str, Spread] | None
+    """The mutant that trains best of those that this threshold has to tell apart."""
+    why_no_mutant: str = ""
+    """Which other checks catch the mutants that come nearer, when none is left to this threshold."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and standard deviation over seeds."""
+
     mean: float
     sd: float
-    mutants: dict[str, dict[str, Any]]
 
-    @property
-    def reference_distance(self) -> float:
-        gap = abs(self.mean - self.threshold)
-        return gap / self.sd if self.sd else float("inf")
+    def distance(self, threshold: float) -> float:
+        """In standard deviations; positive above the threshold, negative below."""
+        gap = self.mean - threshold
+        return gap / self.sd if self.sd else float("inf") if gap > 0 else float("-inf")
 
 
 def recorded(exercise: Exercise) -> list[Recorded]:
-    """What the exercise's `calibration.toml` holds; empty when it trains nothing."""
+    """What the exercise's `calibration.toml` holds; empty when it trains nothing. Raises ContentError."""
     path: Path = exercise.folder / "calibration.toml"
     if not path.is_file():
         return []
     rows = tomllib.loads(path.read_text(encoding="utf-8")).get("measured", [])
-    return [
-        Recorded(
-            check=row["check"],
-            what=row["what"],
-            seeds=row["seeds"],
-            threshold=float(row["threshold"]),
-            mean=float(row["reference"]["mean"]),
-            sd=float(row["reference"]["sd"]),
-            mutants=row.get("mutants", {}),
-        )
-        for row in rows
-    ]
+    try:
+        return [_row(row) for row in rows]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ContentError(f"{path}: a [[measured]] row lacks or misstates {error}") from None
+
+
+def _row(row: dict[str, Any]) -> Recorded:
+    mutant = row.get("strongest_mutant")
+    if mutant is None and not row.get("why_no_mutant"):
+        raise KeyError("strongest_mutant (or why_no_mutant)")
+    if row["side"] not in ("at least", "at most"):
+        raise ValueError("side")
+    return Recorded(
+        check=row["check"],
+        measure=row["measure"],
+        data=row.get("data"),
+        full=bool(row.get("full", False)),
+        budget=row["budget"],
+        seeds=int(row["seeds"]),
+        side=row["side"],
+        threshold=float(row["threshold"]),
+        reference=Spread(float(row["reference"]["mean"]), float(row["reference"]["sd"])),
+        strongest_mutant=mutant and (mutant["name"], Spread(float(mutant["mean"]), float(mutant["sd"]))),
+        why_no_mutant=row.get("why_no_mutant", ""),
+    )

@@ -58,15 +58,31 @@ def grade(
         until_failure=until_failure,
         seed=seed,
     )
+    for _ in range(3):
+        try:
+            card = _ask(request, exercise, workspace, on_event)
+        except _ServerStops:  # it was of another version, or was told to stop just now: the next one is new
+            continue
+        return dataclasses.replace(card, file=submission.path)
+    raise GraderError("The grading server keeps stopping.", hint="Try `PRACTICE_WARM=0 practice check …`.")
+
+
+class _ServerStops(Exception):
+    """The server is on its way out and won't grade."""
+
+
+def _ask(request: Request, exercise: Exercise, workspace: Workspace, on_event: Callable[[Event], None]) -> Scorecard:
     connection, process = warm.connect(workspace, exercise.needs)
     try:
         with connection:
-            messages.send(connection, warm.hello(exercise.needs, request.to_json()))
-            card = _follow(connection, on_event)
+            try:
+                messages.send(connection, warm.hello(exercise.needs, request.to_json()))
+            except OSError:
+                raise _ServerStops from None
+            return _follow(connection, on_event)
     finally:
         if process is not None:
             process.wait(10)
-    return dataclasses.replace(card, file=submission.path)
 
 
 def _follow(connection: object, on_event: Callable[[Event], None]) -> Scorecard:
@@ -78,6 +94,8 @@ def _follow(connection: object, on_event: Callable[[Event], None]) -> Scorecard:
                 "The grading process ended before it gave a verdict.",
                 hint="Run the check again; if it repeats, run `practice doctor`.",
             ) from None
+        if message.get("answer") == "stopping":
+            raise _ServerStops
         if "error" in message:
             error = PracticeError(message["error"], hint=message["hint"])
             error.exit_code = message["exit_code"]

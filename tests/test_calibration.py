@@ -1,0 +1,50 @@
+"""Thresholds lie four standard deviations from the reference and from the strongest mutant, by their records."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from grader.catalog import Catalog
+from grader.judge import calibration, proof
+from grader.judge.calibration import Distribution, Recorded
+
+ROWS = [(e, row) for e in Catalog.load() for row in calibration.recorded(e)]
+each = pytest.mark.parametrize(
+    ("exercise", "row"), ROWS, ids=lambda v: getattr(v, "id", None) or getattr(v, "check", "")
+)
+
+
+@each
+def test_a_threshold_is_far_from_both_sides(exercise: object, row: Recorded) -> None:
+    sign = 1 if row.side == "at least" else -1
+    assert row.seeds >= (3 if row.full else 10)
+    assert sign * row.reference.distance(row.threshold) >= 4
+    if row.strongest_mutant is not None:
+        name, spread = row.strongest_mutant
+        assert sign * spread.distance(row.threshold) <= -4, name
+
+
+@each
+def test_a_record_is_about_things_that_exist(exercise: object, row: Recorded) -> None:
+    cases = proof.cases(exercise)  # type: ignore[arg-type]
+    checks = (exercise.folder / "checks.py").read_text(encoding="utf-8")  # type: ignore[attr-defined]
+    assert f"def {row.check}(" in checks
+    assert re.search(rf"{row.threshold:g}".replace(".", r"\\.").replace("0\\.", r"0?\\."), checks), (
+        "the threshold in checks.py differs"
+    )
+    if row.strongest_mutant is not None:
+        assert row.strongest_mutant[0] in {c.name for c in cases}
+
+
+def test_every_exercise_that_trains_on_a_data_set_has_records_for_both_sources() -> None:
+    for exercise in Catalog.load():
+        if exercise.datasets:
+            assert {row.data for row in calibration.recorded(exercise)} == {"real", "embedded"}, exercise.id
+
+
+def test_a_distance_is_counted_in_standard_deviations() -> None:
+    found = Distribution("test_x", "accuracy", "solution", "solution", (0.9, 0.92, 0.94))
+    assert found.distance(0.90) == pytest.approx(1.0)
+    assert Distribution("test_x", "accuracy", "solution", "solution", (0.9,)).distance(0.5) == float("inf")
