@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import os
 import select
 import signal
@@ -26,30 +27,25 @@ def preload(*, optimizers: bool, vision: bool) -> None:
     """Imports what judges and workers need. Only imports: no tensor may be computed here."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("MKL_NUM_THREADS", "1")
-    import numpy.random  # noqa: F401
     import torch
-    import torch.utils.data
-
-    import grader.checking.probing
-    import grader.sandbox.worker  # noqa: F401
 
     torch.set_num_threads(1)
+    _import("numpy.random", "torch.utils.data", "torch.testing", "grader.checking.probing", "grader.sandbox.worker")
     if optimizers:
-        import torch._dynamo  # the first optimizer would import it, in every worker anew
+        _import("torch._dynamo")  # the first optimizer would import it, in every worker anew
     if vision:
-        with contextlib.suppress(Exception):
-            pass
-    import torch.testing
+        with contextlib.suppress(Exception):  # a torchvision that doesn't fit torch is the worker's to report
+            _import("torchvision", "torchvision.models", "torchvision.transforms.v2")
 
 
 def preload_judge() -> None:
     """Imports what only judges need."""
-    import pytest  # noqa: F401
+    _import("pytest", "grader.catalog", "grader.data.prepared", "grader.judge.plugin", "grader.judge.session")
 
-    import grader.catalog
-    import grader.data.prepared
-    import grader.judge.plugin
-    import grader.judge.session  # noqa: F401
+
+def _import(*names: str) -> None:
+    for name in names:
+        importlib.import_module(name)
 
 
 class Server:
