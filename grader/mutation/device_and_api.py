@@ -54,14 +54,14 @@ def type_forgotten(code: Code) -> Iterator[Edit]:
 @operator(102, FAMILY)
 def in_place(code: Code) -> Iterator[Edit]:
     """An operation in place on a tensor that someone else still needs."""
-    for call in code.calls("relu", "clamp", "sigmoid", "tanh", "float"):
-        if callee(call) == "float":
+    for call in code.calls("relu", "clamp", "sigmoid", "tanh"):
+        x = recognise.activation_input(call) or receiver(call)
+        if not isinstance(x, ast.Name):  # what an expression gives is nobody else's
             continue
-        x = recognise.activation_input(call)
-        if x is not None:
-            yield {call: [expression(f"x.{callee(call)}_()", x=x)]}
-        elif receiver(call) is not None:
+        if receiver(call) is x:
             yield {call: [renamed(call, callee(call) + "_")]}
+        else:
+            yield {call: [expression(f"x.{callee(call)}_()", x=x)]}
     for node in code.nodes(ast.BinOp):
         method = {ast.Mult: "mul_", ast.Add: "add_"}.get(type(node.op))
         if method and isinstance(node.left, ast.Name) and node.left.id in ("x", "h", "images", "logits", "targets"):
