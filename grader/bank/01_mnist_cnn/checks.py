@@ -528,6 +528,17 @@ def test_mean_loss(sandbox):
                          "those that were seen.",
                  looks_like="a division by len(loader.dataset), which isn't what the loader delivered."
                  if near(found["drop_last"], kept * 16 / 19) else None)
+    expect_streamed("train_one_epoch", found["stream"])
+
+
+def expect_streamed(function, outcome):
+    """Fails when a loader that can only be iterated was not enough."""
+    message = outcome.get("message", "")
+    expect("raised" not in outcome, expected=f"{function} to work with a loader that has neither len() nor .dataset",
+           actual=f"{outcome.get('raised')}: {message}",
+           because="the statement promises an iterable of batches and nothing more: count what it gives.",
+           looks_like="len(loader) or len(loader.dataset) used for dividing."
+           if "len()" in message or "dataset" in message else None)
 
 
 def near(value, target):
@@ -615,6 +626,7 @@ def test_exact_accuracy(sandbox):
     images, labels = scored_images(50, 12, 0.8)
     subset = list(range(20, 50, 2))
     found = sandbox.run(probes.accuracies_of_loaders, images, labels, 16, subset)
+    expect_streamed("evaluate", found["stream"])
     for name, kept in (("drop_last", list(range(48))), ("subset", subset)):
         exact = share_right(images[kept], labels[kept])
         expect_close(found[name], exact, atol=1e-6,

@@ -229,7 +229,7 @@ class LinearModel(nn.Module):
         return self.linear(images.flatten(1))
 
 
-class Batches:
+class Stream:
     """The plainest loader: can be iterated, and nothing else. Counts how often that was begun."""
 
     def __init__(self, images, labels, sizes):
@@ -239,6 +239,17 @@ class Batches:
     def __iter__(self):
         self.passes += 1
         yield from self.pairs
+
+
+class Batches(Stream):
+    """A loader with a length and a data set, as a DataLoader has."""
+
+    def __init__(self, images, labels, sizes):
+        super().__init__(images, labels, sizes)
+        self.dataset = TensorDataset(images, labels)
+
+    def __len__(self):
+        return len(self.pairs)
 
 
 def cross_entropy_with(smoothing):
@@ -291,6 +302,8 @@ def frozen_epoch_losses(candidate, weight, bias, images, labels, sizes, dropped_
         model = LinearModel(weight, bias)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
         results[name] = candidate.train_one_epoch(model, loader, optimizer, nn.CrossEntropyLoss())
+    stream = Stream(images, labels, sizes)
+    results["stream"] = probing.outcome(candidate.train_one_epoch, model, stream, optimizer, nn.CrossEntropyLoss())
     return results
 
 
@@ -330,6 +343,7 @@ def accuracies_of_loaders(candidate, images, labels, batch_size, subset):
     return {
         "drop_last": candidate.evaluate(Oracle(), DataLoader(dataset, batch_size, drop_last=True)),
         "subset": candidate.evaluate(Oracle(), DataLoader(dataset, batch_size, sampler=SubsetRandomSampler(subset))),
+        "stream": probing.outcome(candidate.evaluate, Oracle(), Stream(images, labels, [len(images)])),
     }
 
 
