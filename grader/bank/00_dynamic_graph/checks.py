@@ -187,6 +187,13 @@ def _value_cases():
             "limit": 5.0,
             "max_steps": 4,
         },
+        "limit and max_steps not given: 10.0 and 8": {
+            "x": torch.tensor([[0.6, 0.8], [0.001, 0.002], [9.0, 4.0]]),
+            "growth": two,
+            "limit": 10.0,
+            "max_steps": 8,
+            "defaults": True,
+        },
         "float64": {"x": _random(5, 3, seed=3), "growth": odd.to(F64), "limit": 4.0, "max_steps": 6},
     }
 

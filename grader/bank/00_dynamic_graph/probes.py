@@ -23,8 +23,10 @@ def input_gradients(candidate, names, inputs):
     return found
 
 
-def _grow(candidate, growth, limit, max_steps):
-    net = candidate.GrowUntil(growth.numel(), limit=limit, max_steps=max_steps).to(growth.dtype)
+def _grow(candidate, growth, limit=None, max_steps=None):
+    """A module with this growth; without a limit and max_steps it takes its defaults."""
+    options = {} if limit is None else {"limit": limit, "max_steps": max_steps}
+    net = candidate.GrowUntil(growth.numel(), **options).to(growth.dtype)
     with torch.no_grad():
         net.growth.copy_(growth)
     return net
@@ -54,7 +56,8 @@ def grow_values(candidate, cases):
     found = []
     for case in cases:
         x = case["x"].clone()
-        y = _grow(candidate, case["growth"], case["limit"], case["max_steps"])(x)
+        options = [] if case.get("defaults") else [case["limit"], case["max_steps"]]
+        y = _grow(candidate, case["growth"], *options)(x)
         found.append({"y": y, "x": x})
     return found
 
