@@ -188,6 +188,12 @@ def test_an_edit_leaves_the_rest_as_it_was() -> None:
     assert mutant.source.rstrip("\n") == expected
 
 
+def test_a_statement_moved_out_of_a_loop_is_no_longer_in_it() -> None:
+    (mutant,) = mutants(TRAIN, [OPERATORS["zero-grad-once"]])
+    assert mutant.source.count("optimizer.zero_grad()") == 1
+    assert mutant.source.index("zero_grad") < mutant.source.index("for images")
+
+
 def test_what_a_removed_statement_leaves_is_a_program() -> None:
     (mutant,) = mutants("if a:\n    optimizer.step()", [OPERATORS["no-step"]])
     assert mutant.after == "pass"

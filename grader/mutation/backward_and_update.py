@@ -15,7 +15,6 @@ from grader.mutation.tree import (
     expression,
     keyword,
     mentions,
-    moved,
     receiver,
     renamed,
     statements,
@@ -44,7 +43,7 @@ def zero_grad_before_step(code: Code) -> Iterator[Edit]:
     for clear in code.call_statements("zero_grad"):
         for step in recognise.steps(code):
             if code.block(step) is code.block(clear):
-                yield moved(clear, step, after=False)
+                yield code.moved(clear, step, after=False)
 
 
 @operator(17, FAMILY)
@@ -53,7 +52,7 @@ def zero_grad_after_step_only(code: Code) -> Iterator[Edit]:
     for clear in code.call_statements("zero_grad"):
         for step in recognise.steps(code):
             if code.block(step) is code.block(clear):
-                yield moved(clear, step, after=True)
+                yield code.moved(clear, step, after=True)
 
 
 @operator(17, FAMILY)
@@ -62,7 +61,7 @@ def zero_grad_once(code: Code) -> Iterator[Edit]:
     for clear in code.call_statements("zero_grad"):
         loop = code.within(clear, ast.For)
         if loop is not None:
-            yield moved(clear, loop, after=False)
+            yield code.moved(clear, loop, after=False)
 
 
 @operator(19, FAMILY)
@@ -84,7 +83,7 @@ def step_once_per_pass(code: Code) -> Iterator[Edit]:
     for step in recognise.steps(code):
         loop = code.within(step, ast.For)
         if loop is not None:
-            yield moved(step, loop, after=True)
+            yield code.moved(step, loop, after=True)
 
 
 @operator(20, FAMILY)
@@ -99,7 +98,7 @@ def step_before_backward(code: Code) -> Iterator[Edit]:
     for step in recognise.steps(code):
         for back in code.call_statements("backward"):
             if code.block(step) is code.block(back):
-                yield moved(step, back, after=False)
+                yield code.moved(step, back, after=False)
 
 
 @operator(22, FAMILY)
@@ -179,7 +178,7 @@ def layer_replaced_first(code: Code) -> Iterator[Edit]:
         block = code.block(statement)
         for earlier in block[: block.index(statement)]:
             if mentions(earlier, "requires_grad", "parameters"):
-                yield moved(statement, earlier, after=False)
+                yield code.moved(statement, earlier, after=False)
 
 
 @operator(28, FAMILY)
@@ -257,7 +256,7 @@ def clip_after_step(code: Code) -> Iterator[Edit]:
         whole = _optional(code, clip)
         for step in recognise.steps(code):
             if code.block(step) is code.block(whole):
-                yield moved(whole, step, after=True)
+                yield code.moved(whole, step, after=True)
 
 
 @operator(33, FAMILY)
@@ -267,7 +266,7 @@ def clip_before_backward(code: Code) -> Iterator[Edit]:
         whole = _optional(code, clip)
         for back in code.call_statements("backward"):
             if code.block(back) is code.block(whole):
-                yield moved(whole, back, after=False)
+                yield code.moved(whole, back, after=False)
 
 
 @operator(33, FAMILY)
@@ -332,7 +331,7 @@ def scheduler_first(code: Code) -> Iterator[Edit]:
         whole = _optional(code, step)
         first = code.block(whole)[0]
         if first is not whole:
-            yield moved(whole, first, after=False)
+            yield code.moved(whole, first, after=False)
 
 
 @operator(35, FAMILY)
@@ -348,7 +347,7 @@ def scheduler_per_epoch(code: Code) -> Iterator[Edit]:
     for step in recognise.scheduler_steps(code):
         loop = code.within(step, ast.For)
         if loop is not None:
-            yield moved(_optional(code, step), loop, after=True)
+            yield code.moved(_optional(code, step), loop, after=True)
 
 
 @operator(36, FAMILY, late=True)

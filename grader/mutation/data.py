@@ -41,12 +41,7 @@ def shuffled_once(code: Code) -> Iterator[Edit]:
         statement = code.statement(call)
         loop = code.within(statement, ast.For)
         if loop is not None:
-            yield {statement: (), loop: [statement, _without(code, loop, statement)]}
-
-
-def _without(code: Code, loop: ast.For, statement: ast.stmt) -> ast.stmt:
-    made = ast.For(loop.target, loop.iter, [s for s in loop.body if s is not statement], loop.orelse)
-    return ast.copy_location(made, loop)
+            yield code.moved(statement, loop, after=False)
 
 
 @operator(55, FAMILY)

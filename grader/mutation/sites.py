@@ -64,14 +64,14 @@ def _mutant(operator: Operator, code: Code, edit: Edit, plain: str, text: str) -
 
 def _difference(old: str, new: str) -> tuple[str, str]:
     """The lines that differ. What is only added comes with the line before it, to say where."""
-    a, b = ([line.strip() for line in text.splitlines() if line.strip()] for text in (old, new))
+    a, b = ([line for line in text.splitlines() if line] for text in (old, new))
     before, after = [], []
     for tag, i1, i2, j1, j2 in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
         if tag != "equal":
             context = a[i1 - 1 : i1] if tag == "insert" else []
             before += context + a[i1:i2]
             after += context + b[j1:j2]
-    return "\n".join(before), "\n".join(after)
+    return "\n".join(line.strip() for line in before), "\n".join(line.strip() for line in after)
 
 
 def _compiles(text: str) -> bool:

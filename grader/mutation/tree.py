@@ -84,6 +84,17 @@ class Code:
                 return value
         raise AssertionError("a statement stands in a block")
 
+    def moved(self, old: ast.stmt, anchor: ast.stmt, *, after: bool) -> Edit:
+        """The statement taken from where it stands and put before or after another, which may be around it."""
+        if anchor not in self.above(old):
+            return {old: (), anchor: (anchor, old) if after else (old, anchor)}
+        rest = self.part_changed(anchor, {old: ()})
+        return {anchor: (rest, old) if after else (old, rest)}
+
+    def part_changed(self, node: ast.AST, edit: Edit) -> ast.AST:
+        """One node of the tree with an edit made inside it."""
+        return _rebuilt(node, edit, {above for changed in edit for above in self.above(changed)})
+
     def place(self, node: ast.AST) -> str:
         """The dotted name of the function or class around the node; empty at the top of the file."""
         around = [node, *self.above(node)]
@@ -92,8 +103,7 @@ class Code:
 
     def changed(self, edit: Edit) -> ast.Module:
         """The tree with the edit made in it. It shares with this one all that is the same: only to be read."""
-        touched = {above for node in edit for above in self.above(node)}
-        return cast(ast.Module, _rebuilt(self.tree, edit, touched))
+        return cast(ast.Module, self.part_changed(self.tree, edit))
 
 
 def _out_of_reach(node: ast.AST) -> bool:
@@ -219,8 +229,3 @@ def renamed(call: ast.Call, name: str) -> ast.Call:
     else:
         made.func = ast.Name(name, ast.Load())
     return made
-
-
-def moved(old: ast.stmt, anchor: ast.stmt, *, after: bool) -> Edit:
-    """The statement taken from where it stands and put before or after another."""
-    return {old: (), anchor: (anchor, old) if after else (old, anchor)}
