@@ -159,9 +159,10 @@ def head(
 
 
 def without_weights(candidate: Any, widths: list[int]) -> dict[str, Any]:
-    """Which downloads and warnings `weights=None` leads to, and `conv1` of two models."""
+    """Which downloads `weights=None`, given and by default, leads to, and `conv1` of the models."""
     asked = _stand_in(candidate, widths)
     built = [probing.outcome(_build, candidate, 3, None, freeze) for freeze in (True, False)]
+    built.append(probing.outcome(candidate.build_model, 3))
     raised = [b["message"] for b in built if "raised" in b]
     return {
         "downloads": asked.downloads,
@@ -301,17 +302,23 @@ def steps(
     freeze: bool,
     stages: list[str],
     training: bool,
+    rates: tuple[float, float],
 ) -> dict[str, Any]:
-    """The whole state before and after a `train_step` on each batch; the model comes to each in the mode `training`."""
+    """The whole state before and after a `train_step` on each batch, and what entered `fc` first in each.
+
+    The model comes to each step in the mode `training`; the optimizer has momentum and weight decay.
+    """
     _stand_in(candidate, widths, checkpoint)
     model = _build(candidate, 4, checkpoint, freeze)
     _freeze(model, stages)
-    optimizer = torch.optim.SGD(candidate.parameter_groups(model, 0.05, 0.1), lr=1.0, momentum=0.9, weight_decay=0.01)
-    before = probing.state(model)
+    optimizer = torch.optim.SGD(candidate.parameter_groups(model, *rates), lr=1.0, momentum=0.9, weight_decay=0.2)
+    before, seen, features = probing.state(model), _features_seen(model), []
     for batch, target in zip(images, labels, strict=True):
         model.train(training)
+        seen.clear()
         candidate.train_step(model, optimizer, batch, target)
-    return {"before": before, "after": probing.state(model)}
+        features.append(seen[0] if seen else None)
+    return {"before": before, "after": probing.state(model), "features": features}
 
 
 def fit_one_batch(

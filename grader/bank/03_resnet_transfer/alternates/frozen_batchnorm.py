@@ -36,7 +36,8 @@ def set_train_mode(model):
 def parameter_groups(model, lr_backbone, lr_head):
     head_ids = set(map(id, model.fc.parameters()))
     backbone = filter(lambda p: p.requires_grad and id(p) not in head_ids, model.parameters())
-    return [dict(params=backbone, lr=lr_backbone), dict(params=model.fc.parameters(), lr=lr_head)]
+    head = (p for p in model.fc.parameters() if p.requires_grad)
+    return [dict(params=backbone, lr=lr_backbone), dict(params=head, lr=lr_head)]
 
 
 def train_step(model, optimizer, images, labels):
