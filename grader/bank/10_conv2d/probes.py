@@ -1,0 +1,136 @@
+"""Fetches outputs and gradients of the candidate's convolution, and what it called on the way. Judges nothing."""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from grader.checking import probing
+
+
+def output_sizes(candidate, cases):
+    return [candidate.output_size(*case) for case in cases]
+
+
+def _call(candidate, case):
+    return candidate.conv2d(case["x"], case["weight"], case["bias"], **case["options"])
+
+
+def outputs(candidate, cases):
+    return [_call(candidate, case) for case in cases]
+
+
+def outcomes(candidate, cases):
+    return [probing.outcome(_call, candidate, case) for case in cases]
+
+
+def views_and_inputs(candidate, cases):
+    """Outputs for strided views of the inputs, and the inputs afterwards."""
+    found = []
+    for case in cases:
+        x = case["x"].permute(2, 3, 0, 1).contiguous().permute(2, 3, 0, 1)
+        weight = case["weight"].permute(3, 2, 1, 0).contiguous().permute(3, 2, 1, 0)
+        bias = torch.stack([case["bias"], case["bias"]], dim=1)[:, 0]
+        output = candidate.conv2d(x, weight, bias, **case["options"])
+        found.append({"output": output, "x": x, "weight": weight, "bias": bias})
+    return found
+
+
+def gradients(candidate, cases):
+    """The gradients of (output * upstream).sum(), None for what isn't connected."""
+    found = []
+    for case in cases:
+        leaves = {name: case[name].clone().requires_grad_(True) for name in ("x", "weight", "bias")}
+        output = candidate.conv2d(*leaves.values(), **case["options"])
+        row = {"output": output, "connected": output.requires_grad}
+        if output.requires_grad and output.shape == case["upstream"].shape:
+            wanted = torch.autograd.grad(output, list(leaves.values()), case["upstream"], allow_unused=True)
+            row.update(zip(leaves, wanted, strict=True))
+        found.append(row)
+    return found
+
+
+class _Calls(TorchFunctionMode):
+    """Notes the calls into torch by name, and the largest result."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+        self.largest = 0
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        self.names.append(str(getattr(func, "__name__", func)))
+        result = func(*args, **(kwargs or {}))
+        for one in result if isinstance(result, (tuple, list)) else (result,):
+            if isinstance(one, torch.Tensor):
+                self.largest = max(self.largest, one.numel())
+        return result
+
+
+def _nodes(tensor):
+    """The names of PyTorch's own nodes in the graph behind a tensor; a Function of the learner's may have any name."""
+    todo, seen = [tensor.grad_fn], set()
+    while todo:
+        node = todo.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            todo.extend(before for before, _ in node.next_functions)
+    return [node.name() for node in seen if not isinstance(node, torch.autograd.function.BackwardCFunction)]
+
+
+def _is_convolution(name):
+    return "conv" in name.lower() and "conver" not in name.lower()
+
+
+def convolutions_called(candidate, cases):
+    """Names of PyTorch's own convolutions that ran: calls seen, and nodes in the graph.
+
+    The first case has to run. The others show what they call; whether they work is another check's business.
+    """
+    names = _watched(candidate, cases[0])
+    for case in cases[1:]:
+        try:
+            names += _watched(candidate, case)
+        except Exception:
+            continue
+    return sorted(set(names))
+
+
+def _watched(candidate, case):
+    with _Calls() as calls:
+        _call(candidate, case)
+        output = _call(candidate, {**case, "x": case["x"].clone().requires_grad_(True)})
+    nodes = _nodes(output) if isinstance(output, torch.Tensor) else []
+    return [name for name in calls.names + nodes if _is_convolution(name)]
+
+
+def _lines(call):
+    """How many lines of Python run during the call, in any function."""
+    count = 0
+
+    def trace(frame, event, arg):
+        nonlocal count
+        count += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def cost(candidate, cases):
+    """For each case: calls into torch, lines of Python run, elements of the largest result."""
+    _call(candidate, cases[0])  # whatever happens only once, happens here
+    found = []
+    for case in cases:
+        with _Calls() as calls:
+            _call(candidate, case)
+        lines = _lines(lambda case=case: _call(candidate, case))
+        found.append({"operations": len(calls.names), "lines": lines, "largest": calls.largest})
+    return found
