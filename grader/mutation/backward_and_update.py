@@ -118,7 +118,7 @@ def graph_cut(code: Code) -> Iterator[Edit]:
 def forward_without_graph(code: Code) -> Iterator[Edit]:
     """A forward pass that cuts its own graph, with gradients for what comes after only."""
     for function in recognise.forwards(code):
-        for use in recognise._first_use(code, function):
+        for use in recognise.first_use(code, function):
             yield {use: [expression("x.detach()", x=use)]}
     for node in recognise.forward_results(code):
         yield {node: [expression("x.detach()", x=node)]}

@@ -123,7 +123,7 @@ def image_inputs(code: Code) -> Iterator[ast.expr]:
         if node.id == "images" and isinstance(node.ctx, ast.Load) and _normalised(code, node):
             yield node
     for function in forwards(code):
-        yield from _first_use(code, function)
+        yield from first_use(code, function)
 
 
 def _normalised(code: Code, node: ast.Name) -> bool:
@@ -131,7 +131,7 @@ def _normalised(code: Code, node: ast.Name) -> bool:
     return function is not None and function.name.startswith("normal")
 
 
-def _first_use(code: Code, function: ast.FunctionDef) -> Iterator[ast.expr]:
+def first_use(code: Code, function: ast.FunctionDef) -> Iterator[ast.expr]:
     if len(function.args.args) < 2:
         return
     name = function.args.args[1].arg
