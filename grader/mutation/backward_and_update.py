@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from itertools import islice
 
 from grader.mutation import recognise
 from grader.mutation.operators import operator
@@ -116,9 +117,9 @@ def graph_cut(code: Code) -> Iterator[Edit]:
 
 @operator(22, FAMILY)
 def forward_without_graph(code: Code) -> Iterator[Edit]:
-    """A forward pass that cuts its own graph, with gradients for what comes after only."""
+    """A forward pass that cuts its own graph: what comes before the cut gets no gradient."""
     for function in recognise.forwards(code):
-        for use in recognise.first_use(code, function):
+        for use in islice(recognise.input_uses(code, function), 1, None):  # the input itself needs none
             yield {use: [expression("x.detach()", x=use)]}
     for node in recognise.forward_results(code):
         yield {node: [expression("x.detach()", x=node)]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 from grader.mutation.tree import Code, callee, dotted, mentions, receiver
@@ -123,7 +124,7 @@ def image_inputs(code: Code) -> Iterator[ast.expr]:
         if node.id == "images" and isinstance(node.ctx, ast.Load) and _normalised(code, node):
             yield node
     for function in forwards(code):
-        yield from first_use(code, function)
+        yield from islice(input_uses(code, function), 1)
 
 
 def _normalised(code: Code, node: ast.Name) -> bool:
@@ -131,11 +132,11 @@ def _normalised(code: Code, node: ast.Name) -> bool:
     return function is not None and function.name.startswith("normal")
 
 
-def first_use(code: Code, function: ast.FunctionDef) -> Iterator[ast.expr]:
+def input_uses(code: Code, function: ast.FunctionDef) -> Iterator[ast.Name]:
+    """Where a forward reads its input, or what it has since put under the input's name."""
     if len(function.args.args) < 2:
         return
     name = function.args.args[1].arg
     for node in code.nodes(ast.Name):
         if node.id == name and isinstance(node.ctx, ast.Load) and code.function(node) is function:
             yield node
-            return
