@@ -1,0 +1,132 @@
+"""Fetches areas, tables of overlaps and gradients. Judges nothing."""
+
+from __future__ import annotations
+
+import sys
+
+from torch.overrides import TorchFunctionMode
+
+
+def areas(candidate, cases):
+    return [candidate.box_area(boxes.clone()) for boxes in cases]
+
+
+def ious(candidate, cases):
+    return [candidate.box_iou(a.clone(), b.clone()) for a, b in cases]
+
+
+def gious(candidate, cases):
+    return [candidate.generalized_box_iou(a.clone(), b.clone()) for a, b in cases]
+
+
+def both(candidate, cases):
+    return [
+        {
+            "box_iou": candidate.box_iou(a.clone(), b.clone()),
+            "generalized_box_iou": candidate.generalized_box_iou(a.clone(), b.clone()),
+        }
+        for a, b in cases
+    ]
+
+
+def every_type(candidate, cases):
+    return [
+        {
+            "box_area": candidate.box_area(a.clone()),
+            "box_iou": candidate.box_iou(a.clone(), b.clone()),
+            "generalized_box_iou": candidate.generalized_box_iou(a.clone(), b.clone()),
+        }
+        for a, b in cases
+    ]
+
+
+def inputs_afterwards(candidate, a, b):
+    """The boxes, once each function has seen them."""
+    seen = {}
+    for name in ("box_area", "box_iou", "generalized_box_iou"):
+        given = [a.clone(), b.clone()]
+        getattr(candidate, name)(*(given[:1] if name == "box_area" else given))
+        seen[name] = given
+    return seen
+
+
+def gradients(candidate, cases):
+    """For each (a, b, weights) and each function: the gradients of the weighted sum of the table; None for none."""
+    found = []
+    for a, b, weights in cases:
+        row = {}
+        for name in ("box_iou", "generalized_box_iou"):
+            a1, b1 = a.clone().requires_grad_(), b.clone().requires_grad_()
+            total = (getattr(candidate, name)(a1, b1) * weights).sum()
+            if total.requires_grad:
+                total.backward()
+            row[name] = [a1.grad, b1.grad]
+        found.append(row)
+    return found
+
+
+def library_calls(candidate, a, b):
+    """The functions of torchvision that run inside the candidate's calls, whatever way they were imported."""
+    called = []
+
+    def profile(frame, event, arg):
+        name = frame.f_code.co_name
+        if event == "call" and frame.f_globals.get("__name__", "").startswith("torchvision.ops") and name != "<module>":
+            called.append(name)
+
+    sys.setprofile(profile)
+    try:
+        candidate.box_area(a.clone())
+        candidate.box_iou(a.clone(), b.clone())
+        candidate.generalized_box_iou(a.clone(), b.clone())
+    finally:
+        sys.setprofile(None)
+    return sorted(set(called))
+
+
+class _Operations(TorchFunctionMode):
+    """Counts the calls into torch."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+def _lines(call):
+    """How many lines of Python run during the call, in any function."""
+    count = 0
+
+    def trace(frame, event, arg):
+        nonlocal count
+        count += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def cost(candidate, cases):
+    """For each function and each size: operations, and lines of Python run."""
+    calls = {
+        "box_area": lambda a, b: candidate.box_area(a),
+        "box_iou": candidate.box_iou,
+        "generalized_box_iou": candidate.generalized_box_iou,
+    }
+    found = {}
+    for name, call in calls.items():
+        call(*cases[0])  # whatever happens only once, happens here
+        found[name] = []
+        for a, b in cases:
+            with _Operations() as operations:
+                call(a, b)
+            found[name].append({"operations": operations.count, "lines": _lines(lambda c=call, x=a, y=b: c(x, y))})
+    return found
