@@ -73,6 +73,12 @@ class Exercise:
         return tuple(_text(row, where, f"hints[{n}]") for n, row in enumerate(self._rows("hints")))
 
     @cached_property
+    def hint_checks(self) -> tuple[tuple[str, ...], ...]:
+        """Per hint: the checks that it was written for, by id; none where it is for the task as a whole."""
+        where = self.folder / "exercise.toml"
+        return tuple(_names(row, "checks", where) for row in self._rows("hints"))
+
+    @cached_property
     def follow_ups(self) -> tuple[FollowUp, ...]:
         where = self.folder / "exercise.toml"
         return tuple(

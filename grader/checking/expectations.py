@@ -10,23 +10,29 @@ import math
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from grader.checking.details import Rows, of_pair, of_tensor
 from grader.checking.values import Opaque, article, describe, shorten
 
 
 class Mismatch(AssertionError):
     """Evidence that isn't what a correct solution gives."""
 
-    def __init__(self, *, expected: str, actual: str, because: str, looks_like: str | None = None) -> None:
+    def __init__(
+        self, *, expected: str, actual: str, because: str, looks_like: str | None = None, details: Rows = ()
+    ) -> None:
         super().__init__(f"expected {expected}; got {actual}")
         self.expected = expected
         self.actual = actual
         self.because = because
         self.looks_like = looks_like
+        self.details = details
 
 
-def fail(*, expected: str, actual: str, because: str, looks_like: str | None = None) -> NoReturn:
-    """Ends the check as failed."""
-    raise Mismatch(expected=expected, actual=actual, because=because, looks_like=looks_like)
+def fail(
+    *, expected: str, actual: str, because: str, looks_like: str | None = None, details: Rows = ()
+) -> NoReturn:
+    """Ends the check as failed. `details` are rows of label and text for those who want to know more."""
+    raise Mismatch(expected=expected, actual=actual, because=because, looks_like=looks_like, details=details)
 
 
 def expect(condition: bool, *, expected: str, actual: str, because: str, looks_like: str | None = None) -> None:
@@ -60,14 +66,26 @@ def expect_shape(value: Any, shape: Sequence[int | None], *, because: str, looks
         )
     got = tuple(value.shape)
     if len(got) != len(wanted) or any(w is not None and w != g for w, g in zip(wanted, got, strict=True)):
-        fail(expected=f"shape {said}", actual=f"shape {got}", because=because, looks_like=looks_like)
+        fail(
+            expected=f"shape {said}",
+            actual=f"shape {got}",
+            because=because,
+            looks_like=looks_like,
+            details=of_tensor(value),
+        )
 
 
 def expect_dtype(value: Any, dtype: Any, *, because: str, looks_like: str | None = None) -> None:
     """Fails unless `value` is a tensor of this dtype."""
     expect_tensor(value, because=because, looks_like=looks_like)
     if value.dtype != dtype:
-        fail(expected=f"dtype {dtype}", actual=f"dtype {value.dtype}", because=because, looks_like=looks_like)
+        fail(
+            expected=f"dtype {dtype}",
+            actual=f"dtype {value.dtype}",
+            because=because,
+            looks_like=looks_like,
+            details=of_tensor(value),
+        )
 
 
 def expect_finite(value: Any, *, because: str, looks_like: str | None = None) -> None:
@@ -81,7 +99,13 @@ def expect_finite(value: Any, *, because: str, looks_like: str | None = None) ->
         bad = ~torch.isfinite(value)
         ok, actual = not bool(bad.any()), f"{int(bad.sum())} of {value.numel()} values are NaN or infinite"
     if not ok:
-        fail(expected="finite numbers", actual=actual, because=because, looks_like=looks_like)
+        fail(
+            expected="finite numbers",
+            actual=actual,
+            because=because,
+            looks_like=looks_like,
+            details=of_tensor(value),
+        )
 
 
 def expect_type(value: Any, kind: type, *, because: str, looks_like: str | None = None) -> None:
@@ -130,7 +154,13 @@ def expect_at_most(value: Any, bar: float, *, because: str, looks_like: str | No
 def expect_equal(actual: Any, expected: Any, *, because: str, looks_like: str | None = None) -> None:
     """Fails unless both are equal, type for type (`1` is not `True`, `1.0` is `1`); tensors bit for bit."""
     if not same(actual, expected):
-        fail(expected=describe(expected), actual=describe(actual), because=because, looks_like=looks_like)
+        fail(
+            expected=describe(expected),
+            actual=describe(actual),
+            because=because,
+            looks_like=looks_like,
+            details=of_pair(actual, expected),
+        )
 
 
 def same(a: Any, b: Any) -> bool:
@@ -193,7 +223,8 @@ def expect_close(
     got, target_ = _double(actual), _double(expected)
     wrong = ~torch.isclose(got, target_, rtol=rtol, atol=atol, equal_nan=True)
     if bool(wrong.any()):
-        _fail_at_first(got, target_, wrong, because=because, looks_like=looks_like)
+        details = of_pair(actual, expected, wrong)
+        _fail_at_first(got, target_, wrong, because=because, looks_like=looks_like, details=details)
 
 
 def _double(tensor: Any) -> Any:
@@ -202,7 +233,9 @@ def _double(tensor: Any) -> Any:
     return tensor.to(torch.complex128 if tensor.is_complex() else torch.float64)
 
 
-def _fail_at_first(got: Any, target: Any, wrong: Any, *, because: str, looks_like: str | None) -> NoReturn:
+def _fail_at_first(
+    got: Any, target: Any, wrong: Any, *, because: str, looks_like: str | None, details: Rows
+) -> NoReturn:
     index = tuple(int(i) for i in wrong.nonzero()[0])
     at = "" if not index else f" at index {list(index)}"
     total = wrong.numel()
@@ -214,6 +247,7 @@ def _fail_at_first(got: Any, target: Any, wrong: Any, *, because: str, looks_lik
         actual=f"{describe(got[index].item())}{many}{by}",
         because=because,
         looks_like=looks_like,
+        details=details,
     )
 
 

@@ -28,6 +28,7 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "next": ("next", "The exercise to do next."),
         "show": ("show", "What an exercise asks for, and which file to edit."),
         "check": ("check", "Grade your code."),
+        "watch": ("watch", "Grade your code whenever you save it."),
         "hint": ("hint", "One hint further each time."),
         "reveal": ("reveal", "The reference solution and the follow-up questions."),
         "reset": ("reset", "Start an exercise anew, keeping a backup."),

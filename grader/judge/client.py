@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
+import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +20,34 @@ from grader.workspace import Workspace
 
 if TYPE_CHECKING:
     from grader.catalog import Exercise
+
+
+class Cancelled(Exception):
+    """A grading was ended through its `Cancellation`."""
+
+
+class Cancellation:
+    """Ends a grading from another thread, at once, wherever it stands. It serves for one grading."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._lock = threading.Lock()
+        self._connection: socket.socket | None = None
+
+    def cancel(self) -> None:
+        """Close the connection: what waits on it wakes, and the judge at its other end gives up."""
+        with self._lock:
+            self.requested = True
+            if self._connection is not None:
+                with contextlib.suppress(OSError):
+                    self._connection.shutdown(socket.SHUT_RDWR)
+
+    def attach(self, connection: socket.socket) -> None:
+        """Name the connection to close. Raises `Cancelled` when it is too late to begin."""
+        with self._lock:
+            self._connection = connection
+            if self.requested:
+                raise Cancelled
 
 
 def _ignore(event: Event) -> None:
@@ -33,6 +64,7 @@ def grade(
     on_event: Callable[[Event], None] = _ignore,
     until_failure: bool = False,
     seed: int = 0,
+    cancellation: Cancellation | None = None,
 ) -> Scorecard:
     """Grades one submission and returns its scorecard; `on_event` is called as things happen.
 
@@ -41,6 +73,7 @@ def grade(
     Leaving by an exception (Ctrl-C included) closes the connection, which ends the judge and all it started.
 
     Raises:
+        Cancelled: `cancellation` was used.
         ContentError, GraderError: the exercise or the grader failed, not the submission.
     """
     request = Request(
@@ -60,7 +93,7 @@ def grade(
     )
     for _ in range(3):
         try:
-            card = _ask(request, exercise, workspace, on_event)
+            card = _ask(request, exercise, workspace, on_event, cancellation or Cancellation())
         except _ServerStops:  # it was of another version, or was told to stop just now: the next one is new
             continue
         return dataclasses.replace(card, file=submission.path)
@@ -71,15 +104,26 @@ class _ServerStops(Exception):
     """The server is on its way out and won't grade."""
 
 
-def _ask(request: Request, exercise: Exercise, workspace: Workspace, on_event: Callable[[Event], None]) -> Scorecard:
+def _ask(
+    request: Request,
+    exercise: Exercise,
+    workspace: Workspace,
+    on_event: Callable[[Event], None],
+    cancellation: Cancellation,
+) -> Scorecard:
     connection, process = warm.connect(workspace, exercise.needs)
     try:
         with connection:
+            cancellation.attach(connection)
             try:
                 messages.send(connection, warm.hello(exercise.needs, request.to_json()))
             except OSError:
                 raise _ServerStops from None
             return _follow(connection, on_event)
+    except (GraderError, _ServerStops, OSError):
+        if cancellation.requested:
+            raise Cancelled from None
+        raise
     finally:
         if process is not None:
             process.wait(10)

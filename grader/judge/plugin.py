@@ -145,6 +145,7 @@ class JudgePlugin:
                 actual=error.actual,
                 because=error.because,
                 looks_like=error.looks_like,
+                details=error.details,
                 **common,
             )
         if isinstance(error, ProbeEnded):

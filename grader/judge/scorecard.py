@@ -51,6 +51,8 @@ class CheckRecord:
     output: str = ""
     measures: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    details: tuple[tuple[str, str], ...] = ()
+    """More about the evidence, as label and text: shapes, dtypes, errors, a corner of both tensors."""
 
     @property
     def passed(self) -> bool:

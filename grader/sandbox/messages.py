@@ -77,4 +77,5 @@ def read_event(message: dict[str, Any]) -> cards.Event:
 
 def _record(row: dict[str, Any]) -> cards.CheckRecord:
     row["notes"] = tuple(row["notes"])
+    row["details"] = tuple((label, text) for label, text in row["details"])
     return cards.CheckRecord(**row)

@@ -140,6 +140,11 @@ class Server:
                         },
                     )
                 return True
+            if ask == "prepare":
+                self._prepare({"optim", "torchvision"})
+                with contextlib.suppress(OSError):
+                    messages.send(connection, {"answer": "prepared"})
+                return True
             connection.settimeout(None)
             self._prepare(set(request.get("needs", [])))
             self._fork_judge(connection, request)

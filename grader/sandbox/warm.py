@@ -57,8 +57,9 @@ def connect(workspace: Workspace, needs: Iterable[str]) -> tuple[socket.socket, 
     connection = _try(path)
     if connection is not None and _same_fingerprint(connection, path, fingerprint):
         return _open(path), None
-    with contextlib.suppress(OSError):
-        path.unlink()
+    if connection is not None:
+        with contextlib.suppress(OSError):
+            path.unlink()
     _start(path, fingerprint)
     return _open(path), None
 
@@ -111,11 +112,23 @@ def start(workspace: Workspace) -> bool:
     """Starts the server unless a good one runs. Returns whether it was started now."""
     if status(workspace) is not None:
         return False
-    path = _socket_path(workspace)
-    with contextlib.suppress(OSError):
-        path.unlink()
-    _start(path, _fingerprint())
+    _start(_socket_path(workspace), _fingerprint())
     return True
+
+
+def prepare(workspace: Workspace) -> None:
+    """Makes sure that a server runs and has imported all that any grading may need; takes seconds the first time."""
+    start(workspace)
+    connection = _try(_socket_path(workspace))
+    if connection is None:
+        return
+    with connection:
+        connection.settimeout(START_SECONDS)
+        try:
+            messages.send(connection, {"ask": "prepare", "fingerprint": _fingerprint()})
+            messages.receive(connection)
+        except (OSError, messages.Broken):
+            return
 
 
 # --- inside --------------------------------------------------------------------------------------------
@@ -216,6 +229,8 @@ def _start(path: Path, fingerprint: str) -> None:
             if connection is not None:
                 connection.close()
                 return
+            with contextlib.suppress(OSError):  # of a server that died; under the lock, so that no living one is hit
+                path.unlink()
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "grader.sandbox.server", str(path), fingerprint],
                 stdin=subprocess.DEVNULL,

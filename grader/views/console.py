@@ -6,7 +6,7 @@ rich honours NO_COLOR, FORCE_COLOR, COLUMNS and whether the stream is a terminal
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
 from rich.text import Text
@@ -31,6 +31,23 @@ _THEME = Theme(
 def console(*, stderr: bool = False) -> Console:
     """The console on stdout, for what was asked for; on stderr for all that is said beside it."""
     return Console(theme=_THEME, highlight=False, emoji=False, stderr=stderr)
+
+
+def canvas(stream: TextIO, width: int, height: int) -> Console:
+    """A console like the one on stdout that draws into `stream` instead: for what another part puts on the screen."""
+    real = console()
+    return Console(
+        file=stream,
+        theme=_THEME,
+        highlight=False,
+        emoji=False,
+        force_terminal=True,
+        color_system=real.color_system or "standard",  # type: ignore[arg-type]
+        no_color=real.no_color,
+        width=width,
+        height=height,
+        legacy_windows=False,
+    )
 
 
 def prose() -> Console:

@@ -138,7 +138,7 @@ class CheckView:
             return
         self._shown.add(record.id)
         self._console.print(check_line(self._console, record), soft_wrap=not _lively(self._console))
-        for aside in _asides(record):
+        for aside in asides(record):
             self._console.print(Text(f"    {aside}", style="dim"), soft_wrap=not _lively(self._console))
 
     def _now(self) -> RenderableType:
@@ -176,7 +176,7 @@ class CheckView:
         return grid
 
 
-def _asides(record: CheckRecord) -> list[str]:
+def asides(record: CheckRecord) -> list[str]:
     """Small print under a check's line: what was measured, what the check notes."""
     measured = [words.measures(record)] if record.measures else []
     return measured + [clean(note) for note in record.notes]
@@ -226,10 +226,10 @@ def show_failures(console: Console, card: Scorecard, *, verbose: bool) -> None:
     """What went wrong: that the file can't be loaded, or the first failed check, or every one."""
     failures = [r for r in card.checks if not r.passed and r.verdict != "blocked"]
     if card.problem:
-        _problem(console, card)
+        show_problem(console, card)
     else:
         for record in failures if verbose else failures[:1]:
-            _failure(console, record)
+            show_failure(console, record)
         left = sum(record.verdict != "not-implemented" for record in failures[1:])
         if left and not verbose:
             more = "1 other check failed, too" if left == 1 else f"{left} other checks failed, too"
@@ -261,12 +261,12 @@ def show_score(console: Console, card: Scorecard) -> None:
     _say(console, line)
 
 
-def _problem(console: Console, card: Scorecard) -> None:
+def show_problem(console: Console, card: Scorecard) -> None:
     title = Text(f"{clean(card.file)} can't be graded as it is", style="bold")
     _panel(console, title, [("", clean(card.problem or "").rstrip())], style="red")
 
 
-def _failure(console: Console, record: CheckRecord) -> None:
+def show_failure(console: Console, record: CheckRecord) -> None:
     title = Text.assemble(_symbol(console, record), " ", (clean(record.title), "bold"))
     rows = words.explanation(record)
     if record.verdict == "grader-error":
@@ -317,7 +317,7 @@ def _praise(console: Console, card: Scorecard, subject: Subject) -> None:
         return
     _say(console, Text(f"Passed: you earned all {card.score} points.", style="green"))
     if subject.follow_ups:
-        _questions(console, subject.follow_ups)
+        show_questions(console, subject.follow_ups)
     rows = [
         (f"practice reveal {subject.id}", "the reference, with model answers"),
         ("practice next", "the next exercise"),
@@ -325,7 +325,7 @@ def _praise(console: Console, card: Scorecard, subject: Subject) -> None:
     show_commands(console, rows)
 
 
-def _questions(console: Console, questions: Sequence[str]) -> None:
+def show_questions(console: Console, questions: Sequence[str]) -> None:
     console.print()
     _say(console, Text("An interviewer might go on:"))
     bullet = "•" if words.encodes(console.encoding, "•") else "-"

@@ -1,0 +1,189 @@
+"""Puts the screen together: the page above, cut to what is seen of it; the verdict and the keys at the bottom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from grader.interactive.model import Run, State
+from grader.interactive.pages import Pages, spinner, styled
+from grader.views import text as words
+from grader.views.light import cells, clipped
+from grader.views.text import clean
+
+TINY: Final = 8
+"""With fewer rows than that the bar keeps only its verdict and the keys."""
+_WIDE: Final = 110
+"""Narrower than that the keys often need two lines; they always get them, so that nothing jumps."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The whole screen, and how far its page can be scrolled."""
+
+    lines: list[str]
+    limit: int
+    room: int
+
+
+def frame(pages: Pages, state: State, width: int, height: int, now: float) -> Frame:
+    """Exactly `height` lines of at most `width` columns."""
+    bar = bar_lines(state, width, now)
+    if height < TINY:
+        bar = [bar[0], *bar[2:3]]
+    room = max(0, height - len(bar) - 1)
+    body = pages.body(state, width, room, now)
+    limit = max(0, len(body) - room)
+    away = min(state.scroll, limit)
+    at_bottom = state.page == "check"
+    start = limit - away if at_bottom else away
+    seen = body[start : start + room]
+    blank = [""] * (room - len(seen))
+    above, below = start, max(0, len(body) - start - room)
+    lines = [*blank, *seen] if at_bottom else [*seen, *blank]
+    lines = [*lines, _rule(state, width, above, below), *bar]
+    return Frame(lines[-height:], limit, max(1, room))
+
+
+def _rule(state: State, width: int, above: int, below: int) -> str:
+    """The line between page and bar, which says what can't be seen."""
+    parts = [f"{above} more above: PgUp"] if above else []
+    parts += [f"{below} more below: PgDn"] if below else []
+    name = f" {clean(state.place.file)} "
+    said = f" {', '.join(parts)} " if parts else ""
+    left = f"── {said.strip()} " if said else ""
+    fill = width - cells(left) - cells(name) - 2
+    if fill < 2:
+        return styled(clipped(left or "─" * width, width).ljust(width, "─"), "2")
+    return styled(f"{left}{'─' * fill}{name}──", "2")
+
+
+# --- the bar -------------------------------------------------------------------------------------------
+
+
+def bar_lines(state: State, width: int, now: float) -> list[str]:
+    """The verdict, what to do next, and the keys that apply."""
+    verdict, style = _verdict(state, now)
+    said = _question(state) or clean(state.notice) or _next(state)
+    return [
+        styled(clipped(verdict, width), style),
+        styled(clipped(said, width), "1;33" if state.asking else ""),
+        *_keys(keys(state), width),
+    ]
+
+
+def _verdict(state: State, now: float) -> tuple[str, str]:
+    run = state.run
+    if state.missing:
+        return f"{clean(state.place.file)} doesn't exist.", "1;31"
+    if run is None:
+        kind = "as it came" if state.place.exercise.kind == "debug" else "nothing written yet"
+        return f"{state.place.exercise.id}: {kind}", "1"
+    if run.active:
+        return _checking(run, now), "1;36"
+    if run.phase == "stopped":
+        return f"Stopped after {len(run.records)} of {len(run.checks)} checks", "1;33"
+    if run.card is None:
+        return clean(run.error[0] or "The grader failed."), "1;35"
+    card = run.card
+    passed = sum(record.passed for record in card.checks)
+    facts = (
+        f"{passed} of {len(card.checks)} checks passed",
+        words.data_words(card.data),
+        words.seconds(run.ended - run.began),
+    )
+    mark = words.mark("passed" if card.passed else "failed")
+    score = "No score, the grader failed" if card.has_grader_error else f"Score {card.score}/{card.max_score}"
+    color = "1;32" if card.passed else "1;35" if card.has_grader_error else "1;33" if card.score else "1;31"
+    return f"{mark.symbol} {score} · {' · '.join(facts)}", color
+
+
+def _checking(run: Run, now: float) -> str:
+    counted = f" {len(run.records)}/{len(run.checks)}" if run.checks and run.phase == "running" else ""
+    took = now - run.began
+    starting = ", starting the grader" if took >= 1.5 and not run.fresh else ""
+    return f"{spinner(now)} checking…{counted}{starting}" + (f"  {words.seconds(took)}" if took >= 1 else "")
+
+
+def _question(state: State) -> str:
+    return f"Replace {clean(state.place.file)} by the stub? A backup is kept. y/n" if state.asking else ""
+
+
+def _next(state: State) -> str:
+    """One sentence that says what to do now."""
+    place, run, file = state.place, state.run, clean(state.place.file)
+    if state.page == "list":
+        return "Enter opens the exercise."
+    if state.missing:
+        return "x writes it anew from the stub; so does your editor, by saving it."
+    if run is None:
+        todo = "Repair" if place.exercise.kind == "debug" else "Write your code in"
+        return f"{todo} {file} and save: the verdict comes here."
+    if run.active:
+        return "Esc stops; a save starts it anew."
+    if state.page == "hint" and len(state.hints) < len(place.exercise.hints):
+        return f"h: the next hint. Then change {file} and save."
+    if run.phase == "stopped":
+        return "Save, or r to run it again."
+    if run.phase == "failed":
+        return clean(run.error[1] or "r runs it again.")
+    if run.passed:
+        after = f"n for {place.following.id}, " if place.following is not None else ""
+        return f"Next: {after}v for the reference and model answers."
+    if run.card is not None and run.card.has_grader_error:
+        return "Next: r runs it again; `practice doctor` says what may be wrong with this machine."
+    return f"Next: change {file} and save" + (", or h for a hint." if place.exercise.hints else ".")
+
+
+def keys(state: State) -> list[tuple[str, str]]:
+    """The keys that apply now, with what they do."""
+    if state.asking:
+        return [("y", "yes"), ("n", "no")]
+    if state.page == "list" and state.picker is not None:
+        if state.picker.typing:
+            return [("Enter", "done"), ("Esc", "no search")]
+        more = [("a", "all")] if state.picker.filtered else []
+        filters = [("t", "track"), ("d", "difficulty"), ("s", "status"), ("/", "search"), *more]
+        return [("Enter", "open"), ("↑↓", "move"), *filters, ("Esc", "back"), ("q", "quit")]
+    place, run = state.place, state.run
+    failing = run is not None and bool(run.failures)
+    shown = [
+        ("n", "next", state.passed and place.following is not None),
+        ("v", "reference", state.passed and state.page != "reference"),
+        ("h", "hint", bool(place.exercise.hints) and not state.passed),
+        ("d", "details", failing and state.page != "details"),
+        ("c", "curve", run is not None and run.trained is not None and state.page != "curve"),
+        ("s", "statement", state.page != "statement"),
+        ("l", "list", True),
+        ("r", "run again", state.saved is not None and not (run is not None and run.active)),
+        ("x", "write it" if state.missing else "reset", _resettable(state)),
+        ("o", "open", place.can_edit),
+        ("Esc", "stop" if state.page == "check" else "back", _closes(state)),
+        ("?", "help", state.page != "help"),
+        ("q", "quit", True),
+    ]
+    return [(key, word) for key, word, applies in shown if applies]
+
+
+def _resettable(state: State) -> bool:
+    return state.missing or (state.saved is not None and not state.is_stub)
+
+
+def _closes(state: State) -> bool:
+    if state.page == "check":
+        return state.run is not None and state.run.active
+    return state.page != "statement" or state.run is not None
+
+
+def _keys(shown: list[tuple[str, str]], width: int) -> list[str]:
+    """The keys in as many lines as they need."""
+    lines, line, used = [], "", 0
+    for key, word in shown:
+        size = cells(key) + 1 + cells(word)
+        if used and used + 2 + size > width:
+            lines.append(line)
+            line, used = "", 0
+        painted = f"{styled(key, '1;36')} {word}"
+        line, used = (f"{line}  {painted}", used + 2 + size) if used else (painted, size)
+    lines.append(line)
+    return lines if width >= _WIDE else [*lines, *[""] * (2 - len(lines))]
