@@ -110,9 +110,14 @@ def stop(workspace: Workspace) -> bool:
 
 def start(workspace: Workspace) -> bool:
     """Starts the server unless a good one runs. Returns whether it was started now."""
+    path = _socket_path(workspace)
+    existed = path.exists()
     if status(workspace) is not None:
         return False
-    _start(_socket_path(workspace), _fingerprint())
+    if existed:  # it is dead, or of another version and about to end
+        with contextlib.suppress(OSError):
+            path.unlink()
+    _start(path, _fingerprint())
     return True
 
 
