@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from grader.catalog import Catalog
 from tests import tiny_kit
 from tests.conftest import Places, Practice
 from tests.terminals import Terminal
@@ -214,7 +215,7 @@ def test_a_save_is_graded_and_explained_and_recorded(watch: Watch, file: Path, p
     assert re.search(r"✗ The sum is right +0/60", text)
     assert re.search(r"⊘ Shapes broadcast \(blocked\)", text)
     assert "expected  2.5 at index [0]" in text
-    assert "Next: change exercises/01_tiny_add.py and save, or h for a hint." in text
+    assert "Next: change 01_tiny_add.py and save, or h for a hint." in text
     assert text.split("\n")[-4].startswith("✗ Score"), "the verdict is at the bottom"
     file.write_text(RIGHT)
     text = terminal.until("Score 100/100")
@@ -657,3 +658,14 @@ def test_interrupt_leaves_even_while_typing_a_search(watch: Watch) -> None:
     terminal.until("search: q_")
     terminal.press("\x03")
     assert terminal.end() == 130
+
+
+# --- content -------------------------------------------------------------------------------------------------
+
+
+def test_every_hint_names_checks_that_exist() -> None:
+    for exercise in Catalog.load():
+        source = (exercise.folder / "checks.py").read_text("utf-8")
+        declared = set(re.findall(r"^def (test_\w+)", source, re.MULTILINE))
+        for checks in exercise.hint_checks:
+            assert set(checks) <= declared, exercise.id

@@ -10,6 +10,7 @@ import io
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from rich.console import Console
@@ -106,6 +107,16 @@ class Pages:
                 return picker_lines(state.picker, id, width, room)
         return self._check(state, width, room, now)
 
+    def focus(self, state: State, width: int, now: float) -> int | None:
+        """How many of the page's lines end with the check that runs, which has to be seen; None while none runs."""
+        run = state.run
+        if state.page != "check" or run is None or not run.active:
+            return None
+        done = {record.id for record in run.records}
+        last = max((n for n, (id, _, _) in enumerate(run.checks) if id in done or id == run.running), default=-1)
+        part = replace(run, checks=run.checks[: last + 1])
+        return len(self._title(state, width)) + (len(self._lines(part, width, now)) if part.checks else 0)
+
     # --- the check -------------------------------------------------------------------------------------
 
     def _check(self, state: State, width: int, room: int, now: float) -> list[str]:
@@ -179,7 +190,7 @@ def _running(run: Run, title: str, width: int, now: float) -> list[str]:
         full = min(room, round(room * min(progress.done, progress.total) / progress.total))
         loss = "" if progress.loss is None else f"  loss {progress.loss:.3f}"
         counted = styled(f"{progress.done}/{progress.total}{loss}", "2")
-        lines.append(f"  {styled('━' * full, '36')}{styled('━' * (room - full), '2')} {counted}")
+        lines.append(f"  {styled('━' * full, '36')}{styled('─' * (room - full), '2')} {counted}")
     return lines
 
 
@@ -290,27 +301,35 @@ def _filters(picker: Picker, count: int) -> str:
     return f"{count} of {len(picker.rows)} exercises" + (f" · {said}" if said else "")
 
 
-_COLUMNS: Final = (("Exercise", 24), ("Status", 8), ("Best", 5), ("Level", 7), ("Min", 4), ("Track", 10), ("Title", 50))
+def _columns(width: int) -> list[tuple[str, int]]:
+    """The columns that fit, with their widths; the title gets what is left, and the others give way to it."""
+    fixed = {"Exercise": 20, "Track": 9, "Level": 6, "Min": 3, "Status": 7, "Best": 4}
+    for dropped in ("", "Min", "Track", "Level", "Best"):
+        fixed.pop(dropped, None)
+        left = width - 4 - sum(fixed.values()) - len(fixed)
+        if left >= 20:
+            break
+    sized = [("Exercise", fixed.pop("Exercise")), ("Title", min(max(left, 0), 60)), *fixed.items()]
+    return [(name, size) for name, size in sized if size > 3 or name == "Min"]
 
 
 def _head(width: int) -> str:
-    return "   " + " ".join(title.ljust(size) for title, size in _COLUMNS)
+    return "   " + " ".join(title.ljust(size) for title, size in _columns(width))
 
 
 def _row_columns(row: Row, width: int) -> str:
     exercise, standing = row
-    best = "" if standing.best_score is None else str(standing.best_score)
-    values = (
-        exercise.id,
-        standing.status,
-        best,
-        LEVELS[exercise.difficulty],
-        str(exercise.minutes),
-        exercise.track,
-        clean(exercise.title),
-    )
+    values = {
+        "Exercise": exercise.id,
+        "Title": clean(exercise.title),
+        "Track": exercise.track,
+        "Level": LEVELS[exercise.difficulty],
+        "Min": str(exercise.minutes),
+        "Status": standing.status,
+        "Best": "" if standing.best_score is None else str(standing.best_score),
+    }
     shown = []
-    for value, (_, size) in zip(values, _COLUMNS, strict=True):
-        cut = clipped(value, size)
+    for name, size in _columns(width):
+        cut = clipped(values[name], size)
         shown.append(cut + " " * (size - cells(cut)))
     return " ".join(shown)

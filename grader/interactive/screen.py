@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from grader.interactive.model import Run, State
@@ -13,6 +14,8 @@ from grader.views.text import clean
 
 TINY: Final = 8
 """With fewer rows than that the bar keeps only its verdict and the keys."""
+_AHEAD: Final = 2
+"""Lines shown after the check that runs, when not all fit."""
 _WIDE: Final = 110
 """Narrower than that the keys often need two lines; they always get them, so that nothing jumps."""
 
@@ -37,6 +40,9 @@ def frame(pages: Pages, state: State, width: int, height: int, now: float) -> Fr
     away = min(state.scroll, limit)
     at_bottom = state.page == "check"
     start = limit - away if at_bottom else away
+    focus = pages.focus(state, width, now)
+    if focus is not None and away == 0:
+        start = min(limit, max(0, focus - room + _AHEAD))
     seen = body[start : start + room]
     blank = [""] * (room - len(seen))
     above, below = start, max(0, len(body) - start - room)
@@ -111,18 +117,18 @@ def _question(state: State) -> str:
 
 def _next(state: State) -> str:
     """One sentence that says what to do now."""
-    place, run, file = state.place, state.run, clean(state.place.file)
+    place, run, file = state.place, state.run, clean(Path(state.place.file).name)
     if state.page == "list":
         return "Enter opens the exercise."
     if state.missing:
         return "x writes it anew from the stub; so does your editor, by saving it."
+    if state.page == "hint" and len(state.hints) < len(place.exercise.hints):
+        return f"h: the next hint. Then change {file} and save."
     if run is None:
         todo = "Repair" if place.exercise.kind == "debug" else "Write your code in"
         return f"{todo} {file} and save: the verdict comes here."
     if run.active:
         return "Esc stops; a save starts it anew."
-    if state.page == "hint" and len(state.hints) < len(place.exercise.hints):
-        return f"h: the next hint. Then change {file} and save."
     if run.phase == "stopped":
         return "Save, or r to run it again."
     if run.phase == "failed":

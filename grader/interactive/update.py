@@ -61,7 +61,8 @@ def update(state: State, event: Event) -> Step:
         case Vanished(exercise) if exercise == state.place.exercise.id:
             return replace(_stopped(state), missing=True, saved=None), (Cancel(),)
         case Judged(number) if state.run is not None and state.run.number == number and state.run.active:
-            return replace(state, run=_judged(state.run, event)), ()
+            begins = isinstance(event.event, Started)  # what was said of the preparation is over
+            return replace(state, run=_judged(state.run, event), notice="" if begins else state.notice), ()
         case Graded(number, card, at) if state.run is not None and state.run.number == number:
             done = replace(state.run, phase="done", card=card, records=card.checks, running=None, ended=at)
             return _arrived(replace(state, run=done)), ()
