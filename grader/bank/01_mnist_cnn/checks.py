@@ -349,6 +349,9 @@ def test_gradients_reach_parameters(sandbox, data):
 # --- train_one_epoch -------------------------------------------------------------------------------------
 
 
+FLAG_ONLY = "`model.training = …` sets one flag; model.train() and model.eval() go through all layers inside."
+
+
 def linear_task(count, seed, features=16):
     """Weights of a linear model, and images and labels for it. The first pixel numbers the image."""
     g = torch.Generator().manual_seed(seed)
@@ -359,10 +362,17 @@ def linear_task(count, seed, features=16):
     return weight, bias, images, labels
 
 
-def loss_and_gradient(weight, bias, images, labels, smoothing=0.0):
-    """Mean cross-entropy of a linear model and its gradient, in closed form: d loss / d logits = (p - q) / n."""
+def loss_and_gradient(weight, bias, images, labels, smoothing=0.0, squares=False):
+    """Mean cross-entropy of a linear model and its gradient, in closed form: d loss / d logits = (p - q) / n.
+
+    With `squares` it is the mean squared distance between the logits and the one-hot labels.
+    """
     x = images.double().flatten(1)
     logits = x @ weight.T + bias
+    if squares:
+        gap = logits - F.one_hot(labels, CLASSES)
+        slope = 2 * gap / len(labels)
+        return float(gap.square().sum(1).mean()), slope.T @ x, slope.sum(0)
     log_p = logits - logits.exp().sum(1, keepdim=True).log()
     q = torch.full_like(log_p, smoothing / CLASSES)
     q[torch.arange(len(labels)), labels] += 1 - smoothing
@@ -371,15 +381,18 @@ def loss_and_gradient(weight, bias, images, labels, smoothing=0.0):
     return float(loss), slope.T @ x, slope.sum(0)
 
 
-def epoch_by_hand(weight, bias, images, labels, case, *, momentum=None, smoothing=None, factor=None, extra=0.0):
+def epoch_by_hand(
+    weight, bias, images, labels, case, *, momentum=None, smoothing=None, squares=None, factor=None, extra=0.0
+):
     """The weights after one epoch of SGD. The keyword arguments are for playing through what may have gone wrong."""
     momentum = case["momentum"] if momentum is None else momentum
+    squares = case.get("squares", False) if squares is None else squares
     smoothing = case["smoothing"] if smoothing is None else smoothing
     w, b = weight.double(), bias.double()
     vw, vb = torch.zeros_like(w), torch.zeros_like(b)
     sizes = case["sizes"]
     for x, y in zip(images[:sum(sizes)].split(sizes), labels[:sum(sizes)].split(sizes), strict=True):
-        _, gw, gb = loss_and_gradient(w, b, x, y, smoothing)
+        _, gw, gb = loss_and_gradient(w, b, x, y, smoothing, squares)
         scale = 1.0 if factor is None else factor(len(y))
         vw, vb = momentum * vw + scale * gw + extra, momentum * vb + scale * gb + extra
         w, b = w - case["lr"] * vw, b - case["lr"] * vb
@@ -393,7 +406,7 @@ def accumulated(weight, bias, images, labels, case):
     vw, vb = torch.zeros_like(w), torch.zeros_like(b)
     sizes = case["sizes"]
     for x, y in zip(images[:sum(sizes)].split(sizes), labels[:sum(sizes)].split(sizes), strict=True):
-        _, gw, gb = loss_and_gradient(w, b, x, y, case["smoothing"])
+        _, gw, gb = loss_and_gradient(w, b, x, y, case["smoothing"], case.get("squares", False))
         sw, sb = sw + gw, sb + gb
         vw, vb = case["momentum"] * vw + sw, case["momentum"] * vb + sb
         w, b = w - case["lr"] * vw, b - case["lr"] * vb
@@ -416,7 +429,8 @@ def step_suspects(task, case):
          epoch_by_hand(*task, case, factor=lambda n: n)),
         ("the loss was divided by the batch size again: loss_fn returns the mean already.",
          epoch_by_hand(*task, case, factor=lambda n: 1 / n)),
-        ("a plain cross-entropy instead of the loss_fn that was passed in.", epoch_by_hand(*task, case, smoothing=0.0)),
+        ("a plain cross-entropy instead of the loss_fn that was passed in.",
+         epoch_by_hand(*task, case, smoothing=0.0, squares=False)),
         ("a fresh optimizer for each batch, or another than the one passed in: the momentum is lost.",
          epoch_by_hand(*task, case, momentum=0.0)),
     ]
@@ -429,6 +443,8 @@ STEP_CASES = [
      {"sizes": [8, 8, 3], "lr": 0.3, "momentum": 0.9, "smoothing": 0.0, "stale": None}),
     ("a loss_fn with label smoothing",
      {"sizes": [10, 5], "lr": 0.4, "momentum": 0.0, "smoothing": 0.5, "stale": None}),
+    ("a loss_fn of squared distances, which gets the model's own outputs",
+     {"sizes": [9, 6], "lr": 0.05, "momentum": 0.0, "smoothing": 0.0, "stale": None, "squares": True}),
 ]
 
 
@@ -577,7 +593,8 @@ def test_train_mode(sandbox):
         expect(bool(modes) and all(mode is True for mode in modes),
                expected=f"model.training to be True at every forward pass (the model came in {name} mode)",
                actual=describe(modes), because="dropout and batch-norm behave differently while training.",
-               looks_like="a missing model.train() at the start." if start == "from_eval" else "eval mode in training.")
+               looks_like=FLAG_ONLY if "mixed" in modes else "a missing model.train() at the start."
+               if start == "from_eval" else "eval mode in training.")
 
 
 # --- evaluate --------------------------------------------------------------------------------------------
@@ -627,6 +644,12 @@ def test_exact_accuracy(sandbox):
     subset = list(range(20, 50, 2))
     found = sandbox.run(probes.accuracies_of_loaders, images, labels, 16, subset)
     expect_streamed("evaluate", found["stream"])
+    whole = share_right(images, labels)
+    expect(near(found["once"].get("value"), whole),
+           expected=f"{whole:.2f} from an iterable that gives its four batches only once, such as a generator",
+           actual=describe(found["once"].get("value", found["once"].get("raised"))),
+           because="loader is any iterable of batches; one pass is all that counting needs.",
+           looks_like="the loader is gone through more than once, or the first batch is taken for a look.")
     for name, kept in (("drop_last", list(range(48))), ("subset", subset)):
         exact = share_right(images[kept], labels[kept])
         expect_close(found[name], exact, atol=1e-6,
@@ -671,10 +694,13 @@ def test_eval_mode(sandbox):
         expect(bool(during) and all(value is False for value in during),
                expected=f"model.training to be False at every forward pass (the model came in {name} mode)",
                actual=describe(during), because="dropout off and batch-norm on its running statistics: the model as it "
-               "will be used.", looks_like="no_grad() doesn't do that: a missing model.eval()." if mode else None)
-        expect(after is mode, expected=f"the model in {name} mode, as it came", actual=f"model.training is {after}",
+               "will be used.", looks_like=FLAG_ONLY if "mixed" in during
+               else "no_grad() doesn't do that: a missing model.eval()." if mode else None)
+        expect(after is mode, expected=f"the model in {name} mode, as it came, with all its layers",
+               actual="some layers in train mode, others in eval mode" if after == "mixed"
+               else f"model.training is {after}",
                because="a function that measures should leave no trace.",
-               looks_like="model.train() at the end, whatever the mode was: remember model.training first."
+               looks_like=FLAG_ONLY if after == "mixed" else "model.train() at the end, whatever the mode was: remember model.training first."
                if not mode else "the mode isn't restored: the next training epoch would run in eval mode.")
 
 

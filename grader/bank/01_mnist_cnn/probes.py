@@ -223,10 +223,16 @@ class LinearModel(nn.Module):
 
     def forward(self, images):
         self.events.append("forward")
-        self.modes.append(self.training)
+        self.modes.append(mode_of(self))
         self.grad_modes.append(torch.is_grad_enabled())
         self.seen.append(images.detach().flatten(1)[:, 0].round().long().tolist())
         return self.linear(images.flatten(1))
+
+
+def mode_of(model):
+    """True for train mode, False for eval mode, "mixed" when not all modules inside are in the same one."""
+    modes = {module.training for module in model.modules()}
+    return modes.pop() if len(modes) == 1 else "mixed"
 
 
 class Stream:
@@ -252,15 +258,18 @@ class Batches(Stream):
         return len(self.pairs)
 
 
-def cross_entropy_with(smoothing):
-    return nn.CrossEntropyLoss(label_smoothing=smoothing)
+def loss_of(case):
+    """Cross-entropy with the case's label smoothing, or the squared distance between scores and one-hot labels."""
+    if not case.get("squares"):
+        return nn.CrossEntropyLoss(label_smoothing=case["smoothing"])
+    return lambda scores, labels: (scores - F.one_hot(labels, scores.shape[1])).square().sum(1).mean()
 
 
 def steps_on_linear_model(candidate, weight, bias, images, labels, cases):
     """`train_one_epoch` on a linear model, once per case; weights afterwards and what was returned.
 
     A case gives `sizes` of the batches, `lr`, `momentum`, `smoothing` of the loss, and `stale`: the value that
-    .grad holds beforehand, or None.
+    .grad holds beforehand, or None. With `squares` the loss is no cross-entropy at all.
     """
     results = []
     for case in cases:
@@ -271,7 +280,7 @@ def steps_on_linear_model(candidate, weight, bias, images, labels, cases):
                 parameter.grad = torch.full_like(parameter, case["stale"])
         count = sum(case["sizes"])
         loader = Batches(images[:count], labels[:count], case["sizes"])
-        returned = candidate.train_one_epoch(model, loader, optimizer, cross_entropy_with(case["smoothing"]))
+        returned = candidate.train_one_epoch(model, loader, optimizer, loss_of(case))
         results.append({"weight": model.linear.weight, "bias": model.linear.bias, "returned": returned})
     return results
 
@@ -344,6 +353,7 @@ def accuracies_of_loaders(candidate, images, labels, batch_size, subset):
         "drop_last": candidate.evaluate(Oracle(), DataLoader(dataset, batch_size, drop_last=True)),
         "subset": candidate.evaluate(Oracle(), DataLoader(dataset, batch_size, sampler=SubsetRandomSampler(subset))),
         "stream": probing.outcome(candidate.evaluate, Oracle(), Stream(images, labels, [len(images)])),
+        "once": probing.outcome(candidate.evaluate, Oracle(), iter(Stream(images, labels, batch_size))),
     }
 
 
@@ -353,7 +363,7 @@ def modes_while_evaluating(candidate, weight, bias, images, labels, sizes):
     for start in (True, False):
         model = LinearModel(weight, bias).train(start)
         candidate.evaluate(model, Batches(images, labels, sizes))
-        found["from_train" if start else "from_eval"] = {"during": model.modes, "after": model.training}
+        found["from_train" if start else "from_eval"] = {"during": model.modes, "after": mode_of(model)}
     return found
 
 
