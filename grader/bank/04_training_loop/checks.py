@@ -76,10 +76,10 @@ def loss_of(name, outputs, targets):
     values = []
     for row, target in zip(outputs, targets.tolist(), strict=True):
         log_p = row - row.exp().sum().log()
-        if name == "brier":
+        if name == "squares":
             wanted = torch.zeros_like(row)
             wanted[target] = 1
-            values.append(((log_p.exp() - wanted) ** 2).sum())
+            values.append(((row - wanted) ** 2).sum())
         elif name == "smoothed":
             values.append(-0.8 * log_p[target] - 0.2 * log_p.mean())
         else:
@@ -548,6 +548,13 @@ def test_mode_on_return(sandbox):
         if left == [True, True]
         else None,
     )
+    expect(
+        all(report["modes_agree"] for report in reports),
+        expected="every module inside the model in the mode of the model",
+        actual="`model.training` is right, but layers inside the model are in the other mode",
+        because="Dropout and batch norm look at their own flag, not at that of the module around them.",
+        looks_like="`model.training = …` sets one flag only; model.train(mode) goes through all modules",
+    )
 
 
 # --- values ------------------------------------------------------------------------------------------------
@@ -661,13 +668,13 @@ def test_validation_values(sandbox):
     after=["test_sgd_steps", "test_train_loss", "test_validation_values"],
 )
 def test_other_losses_and_models(sandbox):
-    brier = simple(loss="brier", weights=perceptron(13, features=7, classes=2))
-    brier |= {"train": [batches(14, (1, 6), (7,), 2)], "val": [batches(15, (3,), (7,), 2)]}
+    squares = simple(loss="squares", weights=perceptron(13, features=7, classes=2))
+    squares |= {"train": [batches(14, (1, 6), (7,), 2)], "val": [batches(15, (3,), (7,), 2)]}
     images = simple(loss="smoothed", model="conv", weights=conv(16))
     for phase, seed, sizes in (("train", 17, (2, 3)), ("val", 18, (4, 1))):
         images[phase] = [batches(seed, sizes, (2, 6, 6), 5, torch.float64)]
-    reports = sandbox.run(probes.observe, brier, images)
-    for spec, report in zip((brier, images), reports, strict=True):
+    reports = sandbox.run(probes.observe, squares, images)
+    for spec, report in zip((squares, images), reports, strict=True):
         plain = replay(spec | {"loss": "cross_entropy"})["epochs"]
         words = "plain cross-entropy is used instead of loss_fn"
         for epoch, (wanted, without) in enumerate(zip(replay(spec)["epochs"], plain, strict=True)):
@@ -781,7 +788,8 @@ def _clip_misconception(spec, got, left):
 def test_scheduler(sandbox):
     val = [[(3.0 * x, y) for x, y in batches(seed, (3, 2))] for seed in (40, 41, 42, 43)]
     spec = simple(epochs=4, lr=0.2, factors=[1.0, 0.5, 0.05, 0.8, 0.01], val=val)
-    (report,) = sandbox.run(probes.observe, spec)
+    two = simple(lr=0.2, second_lr=0.02, factors=[1.0, 0.5])
+    report, of_two = sandbox.run(probes.observe, spec, two)
     wanted = [round(0.2 * factor, 6) for factor in spec["factors"][:4]]
     calls = len(of_kind(report, "scheduler"))
     expect(
@@ -827,6 +835,13 @@ def test_scheduler(sandbox):
         else "the rate is read once before the epochs"
         if len(set(history)) == 1
         else None,
+    )
+    history = [round(rate, 6) for rate in numbers(of_two, "lr", 2)]
+    expect_sequence(
+        history,
+        [0.2, 0.1],
+        because="Of an optimizer with several parameter groups the first one's rate is asked for.",
+        looks_like="the rate of the last group" if history == [0.02, 0.01] else None,
     )
 
 
@@ -1016,9 +1031,10 @@ def test_nan_validation(sandbox):
         {"losses": [2.0, 1.0, nan]},
         {"losses": [nan, nan]},
         {"losses": [2.0, nan, nan, 1.0], "patience": 2},
+        {"losses": [nan, nan, 1.0], "patience": 2},
     ]
     reports = sandbox.run(probes.scripted, *cases)
-    for case, report, best, run in zip(cases, reports, (2, 2, 2, 1), (3, 3, 2, 3), strict=True):
+    for case, report, best, run in zip(cases, reports, (2, 2, 2, 1, 2), (3, 3, 2, 3, 2), strict=True):
         ran, got = report["epochs_run"], report["weights_of_epoch"]
         expect(
             ran == run,
@@ -1098,7 +1114,17 @@ def _nan_misconception(raised, done, steps, what):
 )
 def test_empty_loaders(sandbox):
     cases = [("train", simple(train=[[]], may_raise=True)), ("val", simple(val=[[]], may_raise=True))]
-    reports = sandbox.run(probes.observe, *(spec for _, spec in cases))
+    favourite = perceptron(1) | {"second.bias": torch.tensor([50.0, 0.0, 0.0])}
+    missed = [[(inputs, torch.full_like(targets, 2)) for inputs, targets in batches(3, (3, 2))]]
+    zeros = simple(loss="nothing", weights=favourite, val=missed, may_raise=True)
+    *reports, report = sandbox.run(probes.observe, *(spec for _, spec in cases), zeros)
+    expect(
+        report["raised"] is None,
+        expected="a history for loaders with batches, when loss and accuracy are exactly 0",
+        actual=f"{report['raised']['kinds'][0]}: {report['raised']['message']}" if report["raised"] else "",
+        because="Empty is a loader that gives no batch. A loss of 0 is a result like any other.",
+        looks_like="the sum of the losses or hits is compared with 0 instead of the number of examples",
+    )
     for (phase, _), report in zip(cases, reports, strict=True):
         raised = report["raised"]
         expect(

@@ -138,10 +138,13 @@ class ConvNet(Observed):
 MODELS = {"perceptron": Perceptron, "conv": ConvNet}
 
 
-def brier(outputs, targets):
-    """Squared distance between the predicted probabilities and the one-hot target, mean over the batch."""
+def squares(outputs, targets):
+    """Squared distance between the scores and the one-hot target, mean over the batch.
+
+    Unlike cross-entropy it changes when all scores of an example are shifted, as log_softmax does.
+    """
     wanted = F.one_hot(targets, outputs.shape[1]).to(outputs.dtype)
-    return (outputs.softmax(1) - wanted).square().sum(1).mean()
+    return (outputs - wanted).square().sum(1).mean()
 
 
 def per_foreground(outputs, targets):
@@ -149,10 +152,16 @@ def per_foreground(outputs, targets):
     return F.cross_entropy(outputs, targets, reduction="sum") / (targets > 0).sum()
 
 
+def nothing(outputs, targets):
+    """Exactly 0, with gradients of 0."""
+    return 0 * outputs.sum()
+
+
 LOSSES = {
+    "nothing": nothing,
     "cross_entropy": nn.CrossEntropyLoss(),
     "smoothed": nn.CrossEntropyLoss(label_smoothing=0.2),
-    "brier": brier,
+    "squares": squares,
     "per_foreground": per_foreground,
 }
 
@@ -172,7 +181,11 @@ def build(spec):
         model.get_parameter(name).requires_grad_(False)
     model.train(spec.get("start_in_train_mode", True))
     recorder.model = model
-    optimizer = torch.optim.SGD(model.parameters(), lr=spec["lr"], momentum=spec.get("momentum", 0.0))
+    groups = [{"params": list(model.parameters())}]
+    if "second_lr" in spec:
+        groups = [{"params": [*model.first.parameters()]}, {"params": [*model.second.parameters()]}]
+        groups[1]["lr"] = spec["second_lr"]
+    optimizer = torch.optim.SGD(groups, lr=spec["lr"], momentum=spec.get("momentum", 0.0))
     return recorder, model, optimizer
 
 
@@ -253,6 +266,7 @@ def _observe(candidate, spec):
         "weights": weights,
         "left": {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None},
         "training": model.training,
+        "modes_agree": len({module.training for module in model.modules()}) == 1,
         "grad_enabled": torch.is_grad_enabled(),
         "trainable_kept": trainable == [p.requires_grad for p in model.parameters()],
     }
