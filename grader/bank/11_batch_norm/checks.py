@@ -268,7 +268,7 @@ def _expect_buffers(found, right, when, guesses):
 @check(
     "Training: the running statistics follow, the variance unbiased",
     points=15,
-    why="Evaluation depends on nothing else. Two public courses teach the biased variance here; PyTorch takes the other.",
+    why="Evaluation depends on nothing else. The biased variance is often taught here; PyTorch takes the other.",
     after=["test_own_work"],
 )
 def test_running_statistics(sandbox):
