@@ -1,0 +1,172 @@
+"""Fetches outputs and gradients of the candidate's pooling, and what it called on the way. Judges nothing."""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from grader.checking import probing
+
+
+def _call(candidate, case, x=None):
+    return candidate.max_pool2d(case["x"] if x is None else x, *case["arguments"], **case["options"])
+
+
+def outputs(candidate, cases):
+    return [_call(candidate, case) for case in cases]
+
+
+def refused(candidate, cases):
+    return ["raised" in probing.outcome(_call, candidate, case) for case in cases]
+
+
+def layouts(candidate, cases):
+    """Outputs and gradients for inputs that aren't contiguous; the input afterwards."""
+    found = []
+    for case in cases:
+        leaf = case["x"].clone().requires_grad_(True)
+        x = leaf.permute(2, 3, 0, 1).contiguous().permute(2, 3, 0, 1)
+        before = x.detach().clone()
+        output = _call(candidate, case, x)
+        row = {"output": output, "changed": not torch.equal(before, x.detach())}
+        if isinstance(output, torch.Tensor) and output.requires_grad:
+            output.sum().backward()  # the upstream gradient is an expanded 1
+            row["gradient"] = leaf.grad
+        found.append(row)
+    return found
+
+
+def gradients(candidate, cases):
+    """The gradient of (output * upstream).sum()."""
+    found = []
+    for case in cases:
+        x = case["x"].clone().requires_grad_(True)
+        output = _call(candidate, case, x)
+        row = {"output": output}
+        if output.requires_grad and output.shape == case["upstream"].shape:
+            (row["gradient"],) = torch.autograd.grad(output, x, case["upstream"], allow_unused=True)
+        found.append(row)
+    return found
+
+
+def interleaved(candidate, cases):
+    """Several forward passes first, then their backward passes, in the same order; the first one twice."""
+    leaves = [case["x"].clone().requires_grad_(True) for case in cases]
+    made = [_call(candidate, case, x) for case, x in zip(cases, leaves, strict=True)]
+    with torch.no_grad():
+        _call(candidate, cases[-1], cases[-1]["x"] * -1)  # an evaluation in between
+    found = []
+    for case, x, output in zip(cases, leaves, made, strict=True):
+        (gradient,) = torch.autograd.grad(output, x, case["upstream"], retain_graph=True)
+        found.append(gradient)
+    (again,) = torch.autograd.grad(made[0], leaves[0], cases[0]["upstream"])
+    return {"gradients": found, "again": again}
+
+
+def second_derivatives(candidate, cases):
+    """d/d upstream of (gradient * direction).sum(): what gradgradcheck looks at."""
+    found = []
+    for case in cases:
+        x = case["x"].clone().requires_grad_(True)
+        upstream = case["upstream"].clone().requires_grad_(True)
+        (gradient,) = torch.autograd.grad(_call(candidate, case, x), x, upstream, create_graph=True)
+        row = {"connected": gradient.requires_grad}
+        if gradient.requires_grad:
+            outcome = probing.outcome(torch.autograd.grad, gradient, upstream, case["direction"], allow_unused=True)
+            row["raised"] = outcome.get("message")
+            row["second"] = outcome.get("value", (None,))[0]
+        found.append(row)
+    return found
+
+
+class _Calls(TorchFunctionMode):
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        self.names.append(str(getattr(func, "__name__", func)))
+        return func(*args, **(kwargs or {}))
+
+
+def _nodes(tensor):
+    """The nodes in the graph behind a tensor: names of PyTorch's own, and of Functions written in Python."""
+    todo, seen = [tensor.grad_fn], set()
+    while todo:
+        node = todo.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            todo.extend(before for before, _ in node.next_functions)
+    python = [node for node in seen if isinstance(node, torch.autograd.function.BackwardCFunction)]
+    own = [node.name() for node in seen if node not in python and "AccumulateGrad" not in node.name()]
+    return own, [type(node).__name__ for node in python]
+
+
+def _is_pooling(name):
+    return "pool" in name.lower()
+
+
+def pooling_called(candidate, cases):
+    """Names of PyTorch's own poolings that ran; the first case has to run, the others may fail."""
+    names = _watched(candidate, cases[0])
+    for case in cases[1:]:
+        try:
+            names += _watched(candidate, case)
+        except Exception:
+            continue
+    return sorted(set(names))
+
+
+def _watched(candidate, case):
+    with _Calls() as calls:
+        _call(candidate, case)
+        x = case["x"].clone().requires_grad_(True)
+        output = _call(candidate, case, x)
+        own, _ = _nodes(output) if isinstance(output, torch.Tensor) else ([], [])
+        return [name for name in calls.names + own if _is_pooling(name)]
+
+
+def graph(candidate, case):
+    """The nodes behind an output, and whether `MaxPool2d` is a Function."""
+    x = case["x"].clone().requires_grad_(True)
+    output = _call(candidate, case, x)
+    own, python = _nodes(output)
+    kind = getattr(candidate, "MaxPool2d", None)
+    is_function = isinstance(kind, type) and issubclass(kind, torch.autograd.Function)
+    return {"own": sorted(own), "python": sorted(python), "is a Function": is_function}
+
+
+def _lines(call):
+    """How many lines of Python run during the call, in any function."""
+    count = 0
+
+    def trace(frame, event, arg):
+        nonlocal count
+        count += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def cost(candidate, cases):
+    """For each case, forward and backward: calls into torch and lines of Python run."""
+
+    def both(case):
+        x = case["x"].clone().requires_grad_(True)
+        _call(candidate, case, x).sum().backward()
+
+    both(cases[0])  # whatever happens only once, happens here
+    found = []
+    for case in cases:
+        with _Calls() as calls:
+            both(case)
+        found.append({"operations": len(calls.names), "lines": _lines(lambda case=case: both(case))})
+    return found
