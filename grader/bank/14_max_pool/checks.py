@@ -366,7 +366,7 @@ def _expect_tied(actual, case):
         if bool(wrong.any()):
             n, c = (int(v) for v in wrong.nonzero()[0])
             fail(
-                expected=f"the whole gradient at one of the largest pixels of window ({i}, {j}), example {n}, channel {c}",
+                expected=f"the whole gradient at one largest pixel of window ({i}, {j}), image {n}, channel {c}",
                 actual=f"window {window[n, c].tolist()} got {part[n, c].tolist()}",
                 because=f"({said}) which of the equal pixels is up to you, but it is one.",
                 looks_like=looks,
