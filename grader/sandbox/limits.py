@@ -16,7 +16,7 @@ class Limits:
     """For how long, in all, nothing of the tree may be running or ready to run: sleeps, locks, lost workers."""
     wall_seconds: float = 30.0
     """Only the safety net, and widely stretched: a starved process on a busy machine is not at fault."""
-    load_seconds: float = 10.0
+    load_seconds: float = 6.0
     """CPU seconds for importing the candidate's file."""
     memory_mb: float = 2000.0
     processes: int = 48
