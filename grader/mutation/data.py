@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from itertools import islice
 
 from grader.mutation import recognise
 from grader.mutation.operators import operator
@@ -94,8 +95,9 @@ def first_class_only_half(code: Code) -> Iterator[Edit]:
 
 @operator(60, FAMILY, late=True)
 def noisy_pixels(code: Code) -> Iterator[Edit]:
-    """Noise added to the inputs of the model."""
-    for node in recognise.image_inputs(code):
+    """Noise added to the inputs of the model, outside or inside it."""
+    inside = [use for function in recognise.forwards(code) for use in islice(recognise.input_uses(code, function), 1)]
+    for node in [*recognise.image_inputs(code), *inside]:
         yield {node: [expression("x + 0.5 * torch.randn(x.shape)", x=node)]}
 
 

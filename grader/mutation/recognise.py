@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from itertools import islice
 from typing import Final
 
 from grader.mutation.tree import Code, callee, dotted, mentions, receiver
@@ -117,14 +116,12 @@ def activation_input(call: ast.Call) -> ast.expr | None:
 
 
 def image_inputs(code: Code) -> Iterator[ast.expr]:
-    """Images where they enter: arguments of the model and uses of a parameter `images` in arithmetic or forward."""
+    """Images on their way to the model: its argument, and what a function that normalises takes."""
     for call in model_calls(code):
         yield call.args[0]
     for node in code.nodes(ast.Name):
         if node.id == "images" and isinstance(node.ctx, ast.Load) and _normalised(code, node):
             yield node
-    for function in forwards(code):
-        yield from islice(input_uses(code, function), 1)
 
 
 def _normalised(code: Code, node: ast.Name) -> bool:
