@@ -231,18 +231,20 @@ def measure(folder: Path, options: argparse.Namespace) -> None:
             one(watch, path, f"{solution}# {n}\n", Times(), whole)
             watch.rest(3)
         times, memory = Times(), [watch.process.memory_info().rss]
+        spent = sum(watch.process.cpu_times()[:2])
         for n in range(options.saves):
             one(watch, path, f"{solution}# save {n}\n", times, whole)
             watch.rest(0.2)
             if (n + 1) % max(1, options.saves // 10) == 0:
                 memory.append(watch.process.memory_info().rss)
+        spent = (sum(watch.process.cpu_times()[:2]) - spent) / options.saves
         share = idle(watch, options.idle)
         watch.child.send("q")
         watch.child.expect(pexpect.EOF)
     finally:
         watch.child.close(force=True)
         subprocess.run([PRACTICE, "warm", "stop"], env=environ, capture_output=True, check=False)
-    report(options, times, memory, share)
+    report(options, times, memory, spent, share)
     if options.pytest:
         taken, said = pytest_seconds(folder, solution, options.exercise, options.pytest)
         print(row("python -m pytest", taken) + f"   ({said})")
@@ -251,7 +253,7 @@ def measure(folder: Path, options: argparse.Namespace) -> None:
             print(f"  plain pytest takes {ratio:.1f} times as long as save to verdict")
 
 
-def report(options: argparse.Namespace, times: Times, memory: list[int], share: float) -> None:
+def report(options: argparse.Namespace, times: Times, memory: list[int], spent: float, share: float) -> None:
     load = os.getloadavg()[0]
     print(f"{options.exercise}, {os.cpu_count()} cores, load {load:.1f}")
     print(row("checking", times.checking))
@@ -260,6 +262,7 @@ def report(options: argparse.Namespace, times: Times, memory: list[int], share: 
         print(row("verdict", times.verdict))
     shown = ", ".join(f"{size / 2**20:.1f}" for size in memory)
     print(f"  memory over {options.saves} saves: {shown} MB")
+    print(f"  watch's own CPU per save: {spent * 1000:.0f} ms")
     print(f"  idle: {share:.2%} of a core, bar 1 %: {'kept' if share < 0.01 else 'MISSED'}")
 
 

@@ -30,7 +30,8 @@ def steps(workspace: Workspace, exercise: Exercise) -> list[str]:
     path = workspace.exercise_file(exercise)
     shown = workspace.shown(path)
     edit = f"Edit {shown}" if path.exists() else f"`practice reset {number}` writes the missing {shown}"
-    return [f"  {edit}", f"  `practice check {number}` grades it", f"  `practice hint {number}` helps"]
+    check = f"`practice check {number}` grades it, `practice watch {number}` does so on every save"
+    return [f"  {edit}", f"  {check}", f"  `practice hint {number}` helps"]
 
 
 def next_steps(workspace: Workspace, found: Sequence[tuple[Exercise, Standing]]) -> list[str]:

@@ -69,6 +69,16 @@ class Run:
         return tuple(r for r in records if not r.passed and r.verdict != "blocked")
 
     @property
+    def unloadable(self) -> bool:
+        """Whether the file couldn't even be loaded, so that no check ran."""
+        return self.card is not None and self.card.problem is not None
+
+    @property
+    def failing(self) -> str | None:
+        """The check to help with, when one ran and failed."""
+        return self.failures[0].id if self.failures and not self.unloadable else None
+
+    @property
     def passed(self) -> bool:
         return self.card is not None and self.card.passed
 

@@ -142,6 +142,8 @@ class Pages:
 
     def _lines(self, run: Run, width: int, now: float) -> list[str]:
         """A line per declared check: this run's, else the running one, else dimmed what an earlier run said."""
+        if run.unloadable:
+            return [styled(clipped(f"None of the {len(run.records)} checks could run.", width), "2")]
         fresh = {record.id: record for record in run.records}
         stale = {record.id: record for record in run.stale}
         lines: list[str] = []
@@ -227,7 +229,7 @@ def _statement(out: Console, state: State) -> None:
 
 
 def _details(out: Console, run: Run) -> None:
-    for number, record in enumerate(run.failures):
+    for number, record in enumerate(run.failures[:1] if run.unloadable else run.failures):
         if number:
             out.print()
         out.rule(Text(clean(record.title), style="bold"), align="left", style="dim")

@@ -172,6 +172,6 @@ def _fragments(lines: list[str]) -> StyleAndTextTuples:
     return found
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=256)
 def _parsed(line: str) -> tuple[Any, ...]:
     return tuple(to_formatted_text(ANSI(line)))

@@ -123,7 +123,7 @@ def _next_run(state: State, at: float) -> Run:
     last = state.run
     if last is None:
         return Run(state.runs + 1, at)
-    merged: dict[str, CheckRecord] = {record.id: record for record in (*last.stale, *last.records)}
+    merged: dict[str, CheckRecord] = {record.id: record for record in (*last.stale, *(() if last.unloadable else last.records))}
     before = last.card or last.before
     return Run(state.runs + 1, at, data=last.data, checks=last.checks, stale=tuple(merged.values()), before=before)
 
@@ -266,7 +266,7 @@ def _scrolled(state: State, key: Key) -> int:
 
 def _hint(state: State) -> Step:
     """Another hint, unless the learner comes back to read those that fit what still fails."""
-    failing = state.run.failures[0].id if state.run is not None and state.run.failures else None
+    failing = state.run.failing if state.run is not None else None
     reading = bool(state.hints) and state.page != "hint" and failing == state.hinted_for
     following = None if reading else next_hint(state.place, state.hints, failing)
     shown = state.seen("hint", hinted_for=failing)
