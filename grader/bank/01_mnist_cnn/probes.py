@@ -116,14 +116,17 @@ def companions(candidate, images, row):
 
 
 def logits_at_two_scales(candidate, images, factor):
-    """Logits of a fresh model, and of the same one, stirred, with every parameter multiplied."""
+    """Logits of a fresh model, and of the same one, stirred, with every parameter multiplied; and in train mode."""
     model = candidate.SimpleCNN()
-    model.eval()
+    model.train()
     with torch.no_grad():
+        training = model(images)
+        model = candidate.SimpleCNN()
+        model.eval()
         fresh = model(images)
         for parameter in stirred(model).parameters():
             parameter.mul_(factor)
-        return {"fresh": fresh, "scaled": model(images)}
+        return {"fresh": fresh, "scaled": model(images), "training": training}
 
 
 def fresh_logits(candidate, images, seeds):
