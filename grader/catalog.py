@@ -26,7 +26,11 @@ LANGUAGE: Final = "en"
 
 _FOLDER = re.compile(r"(\d\d)_([a-z0-9][a-z0-9_]*)")
 _KEYS = {"id", "track", "kind", "difficulty", "minutes", "topics", "datasets", "needs"} | {
-    "title", "limits", "hints", "follow_ups", "verify"
+    "title",
+    "limits",
+    "hints",
+    "follow_ups",
+    "verify",
 }
 
 

@@ -90,9 +90,7 @@ class TestReading:
             ("kind =", "kind", "exercise.toml: Expected '='"),
         ],
     )
-    def test_a_mistake_in_the_metadata_is_named_with_its_file(
-        self, bank: Path, old: str, new: str, said: str
-    ) -> None:
+    def test_a_mistake_in_the_metadata_is_named_with_its_file(self, bank: Path, old: str, new: str, said: str) -> None:
         altered(bank, old, new)
         with pytest.raises(ContentError) as caught:
             Catalog.load(bank)

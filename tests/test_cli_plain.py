@@ -80,7 +80,12 @@ class TestList:
         done = tiny("list")
         row = next(line for line in done.stdout.splitlines() if "01_tiny_add" in line)
         assert re.split(r"\s{2,}", row.strip()) == [
-            "01_tiny_add", "Add two tensors [really]", "easy", "5", "started", "60"
+            "01_tiny_add",
+            "Add two tensors [really]",
+            "easy",
+            "5",
+            "started",
+            "60",
         ]
         assert "core" in done.stdout
         assert "debug" in done.stdout
@@ -112,9 +117,7 @@ class TestList:
     def test_a_reader_that_goes_away_is_no_error(self, tiny: Practice) -> None:
         script = f"{shlex.join(tiny.command)} list --json | true; echo ${{PIPESTATUS[0]}}"
         for _ in range(3):
-            done = subprocess.run(
-                ["bash", "-c", script], env=tiny.environ, capture_output=True, text=True, check=True
-            )
+            done = subprocess.run(["bash", "-c", script], env=tiny.environ, capture_output=True, text=True, check=True)
             assert done.stderr == ""
             assert done.stdout.strip() in {"0", "141"}
 
@@ -454,9 +457,7 @@ class TestEdges:
 
     @pytest.mark.parametrize(("words", "expected"), [("practice hi", "history"), ("practice show add", "01_tiny_add")])
     def test_the_shell_completes_commands_and_exercises(self, tiny: Practice, words: str, expected: str) -> None:
-        done = tiny(
-            _PRACTICE_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=str(len(words.split()) - 1)
-        )
+        done = tiny(_PRACTICE_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=str(len(words.split()) - 1))
         assert f"plain,{expected}" in done.stdout.splitlines()
 
     def test_the_current_folder_may_be_gone(self, tiny: Practice, tmp_path: Path) -> None:

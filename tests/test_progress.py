@@ -131,7 +131,6 @@ class TestRemembering:
         with Store.open(place) as other:
             assert other.best("01_x") == 70
 
-
     def test_many_processes_record_at_once(self, store: Store, place: Workspace, said: list[str]) -> None:
         code = (
             "import sys, pathlib; from grader.progress import record_or_warn\n"
@@ -139,9 +138,7 @@ class TestRemembering:
             "for score in range(5): record_or_warn(Workspace(pathlib.Path(sys.argv[1])), card(score), 'x')\n"
         )
         arguments = [sys.executable, "-c", code, str(place.root)]
-        running = [
-            subprocess.Popen(arguments, cwd=ROOT, stderr=subprocess.PIPE, text=True) for _ in range(4)
-        ]
+        running = [subprocess.Popen(arguments, cwd=ROOT, stderr=subprocess.PIPE, text=True) for _ in range(4)]
         assert [process.communicate()[1] for process in running] == [""] * 4
         assert sorted(attempt.score for attempt in store.attempts("01_x")) == sorted([0, 1, 2, 3, 4] * 4)
         assert said == []
@@ -241,9 +238,7 @@ class TestTrouble:
             assert [a.score for a in first.attempts("01_x")] == [10, 20]
         assert len(said) == 1
 
-    def test_a_full_disk_is_said_and_nothing_is_lost(
-        self, store: Store, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_full_disk_is_said_and_nothing_is_lost(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         store.record(card(10), "x")
         connect = database.Database._connect
 

@@ -218,8 +218,9 @@ def test_two_checks_of_one_exercise_at_once_both_get_their_verdict(shop: Practic
 def test_files_beside_the_submission_can_not_change_its_verdict(shop: Practice) -> None:
     folder = shop.home / "exercises"
     neighbours = {
-        "conftest.py": "import pytest\n\n\n@pytest.hookimpl(hookwrapper=True)\ndef pytest_runtest_makereport(item, call):\n"
-        "    outcome = yield\n    outcome.get_result().outcome = 'passed'\n",
+        "conftest.py": "import pytest\n\n\n@pytest.hookimpl(hookwrapper=True)\n"
+        "def pytest_runtest_makereport(item, call):\n    outcome = yield\n"
+        "    outcome.get_result().outcome = 'passed'\n",
         "pytest.ini": "[pytest]\naddopts = --co -k none\n",
         "sitecustomize.py": "raise SystemExit('sitecustomize was imported')\n",
         "random.py": "raise SystemExit('random.py was imported')\n",
@@ -230,15 +231,7 @@ def test_files_beside_the_submission_can_not_change_its_verdict(shop: Practice) 
             (folder / name).write_text(text, encoding="utf-8")
         write(shop, "\n\ndef accuracy(*args, **kwargs):\n    return 0.123456\n")
         shop.cwd = folder
-        environ = {"PYTEST_ADDOPTS": "--co", "PYTHONPATH": str(folder), "PRACTICE_WARM": "0"}
-        run = subprocess.run(
-            [*shop.command, "check", EXERCISE, "--json"],
-            capture_output=True,
-            text=True,
-            cwd=folder,
-            env=shop.environ | environ | {"PYTHONSAFEPATH": "1", "PYTHONPATH": ""},
-            check=False,
-        )
+        run = shop("check", EXERCISE, "--json", PYTEST_ADDOPTS="--co", PRACTICE_WARM="0")
         card = json.loads(run.stdout)
         assert card["checks"][0]["verdict"] == "failed"
         assert not any(c["verdict"] == "grader-error" for c in card["checks"])

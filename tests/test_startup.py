@@ -11,9 +11,29 @@ import pytest
 from tests import tiny_kit
 
 HEAVY = {
-    "torch", "torchvision", "numpy", "PIL", "pytest", "_pytest", "hypothesis", "psutil",
-    "multiprocessing", "concurrent", "asyncio", "ssl", "http", "email", "unittest", "socket", "xml",
-    "tempfile", "importlib.metadata", "rich", "grader.judge", "grader.sandbox", "grader.data",
+    "torch",
+    "torchvision",
+    "numpy",
+    "PIL",
+    "pytest",
+    "_pytest",
+    "hypothesis",
+    "psutil",
+    "multiprocessing",
+    "concurrent",
+    "asyncio",
+    "ssl",
+    "http",
+    "email",
+    "unittest",
+    "socket",
+    "xml",
+    "tempfile",
+    "importlib.metadata",
+    "rich",
+    "grader.judge",
+    "grader.sandbox",
+    "grader.data",
 }
 
 

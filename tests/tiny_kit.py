@@ -74,12 +74,12 @@ def twice(a: torch.Tensor) -> torch.Tensor:
     # solution: end
 '''
 
-_ADD_PROBES = '''\
+_ADD_PROBES = """\
 def total(candidate, a, b):
     return candidate.add(a, b)
-'''
+"""
 
-_ADD_CHECKS = '''\
+_ADD_CHECKS = """\
 import torch
 
 from grader.checking import check, expect_close
@@ -97,9 +97,9 @@ def test_sum(sandbox):
 def test_broadcast(sandbox):
     a, b = torch.ones(2, 1), torch.ones(3)
     expect_close(sandbox.run(probes.total, a, b), a + b, because="Sizes of 1 are stretched.")
-'''
+"""
 
-_MAX_TOML = '''\
+_MAX_TOML = """\
 id = "02_tiny_max"
 track = "debug"
 kind = "debug"
@@ -116,7 +116,7 @@ en = "Look at the sign."
 [[follow_ups]]
 question.en = "What of NaN?"
 answer.en = "It wins."
-'''
+"""
 
 _MAX_STUB = '''\
 """A broken maximum."""
@@ -134,12 +134,12 @@ def largest(values):
     return max(values)
 '''
 
-_MAX_PROBES = '''\
+_MAX_PROBES = """\
 def largest(candidate, values):
     return candidate.largest(values)
-'''
+"""
 
-_MAX_CHECKS = '''\
+_MAX_CHECKS = """\
 from grader.checking import check, expect_equal
 
 from . import probes
@@ -148,7 +148,7 @@ from . import probes
 @check("The largest is found", points=100, why="A sign error is quickly made.")
 def test_largest(sandbox):
     expect_equal(sandbox.run(probes.largest, [1, 3, 2]), 3, because="That is what a maximum is.")
-'''
+"""
 
 FILES = {
     f"bank/{ADD}/exercise.toml": _ADD_TOML,

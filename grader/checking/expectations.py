@@ -28,9 +28,7 @@ class Mismatch(AssertionError):
         self.details = details
 
 
-def fail(
-    *, expected: str, actual: str, because: str, looks_like: str | None = None, details: Rows = ()
-) -> NoReturn:
+def fail(*, expected: str, actual: str, because: str, looks_like: str | None = None, details: Rows = ()) -> NoReturn:
     """Ends the check as failed. `details` are rows of label and text for those who want to know more."""
     raise Mismatch(expected=expected, actual=actual, because=because, looks_like=looks_like, details=details)
 

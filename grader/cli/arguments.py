@@ -21,18 +21,14 @@ class ExerciseType(_ParamType):
 
     name = "exercise"
 
-    def convert(
-        self, value: Exercise | str, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Exercise:
+    def convert(self, value: Exercise | str, param: click.Parameter | None, ctx: click.Context | None) -> Exercise:
         if not isinstance(value, str):
             return value
         from grader.catalog import Catalog
 
         return Catalog.load().find(value)
 
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         from click.shell_completion import CompletionItem
 
         from grader.catalog import Catalog

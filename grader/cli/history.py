@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 @click.command()
 @exercise_argument
 @click.option("--show", "shown", type=click.IntRange(1), metavar="N", help="Print the source of attempt N.")
-@click.option(
-    "--restore", "restored", type=click.IntRange(1), metavar="N", help="Put the source of attempt N back."
-)
+@click.option("--restore", "restored", type=click.IntRange(1), metavar="N", help="Put the source of attempt N back.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list instead of the table.")
 def command(exercise: Exercise, shown: int | None, restored: int | None, as_json: bool) -> None:
     """Show your attempts on the exercise ID: when, the score, and the data they were graded on."""
@@ -28,9 +26,7 @@ def command(exercise: Exercise, shown: int | None, restored: int | None, as_json
     from grader.progress import Store
 
     if sum((shown is not None, restored is not None, as_json)) > 1:
-        raise UsageProblem(
-            "--show, --restore and --json exclude each other.", hint="`practice history --help`"
-        )
+        raise UsageProblem("--show, --restore and --json exclude each other.", hint="`practice history --help`")
     workspace = workspaces.find()
     with Store.open(workspace) as store:
         if shown is not None:

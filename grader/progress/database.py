@@ -164,8 +164,7 @@ class Database:
                     Path(f"{self.path}{suffix}").replace(f"{aside}{suffix}")
         except OSError as error:
             raise PracticeError(
-                f"Your progress in {self.path} is damaged ({damage}), and it can't be moved aside: "
-                f"{error.strerror}.",
+                f"Your progress in {self.path} is damaged ({damage}), and it can't be moved aside: {error.strerror}.",
                 hint=f"Move it away by hand: `mv {quoted(self.path)} {quoted(aside)}`.",
             ) from error
         self._say(
@@ -203,8 +202,7 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         raise PracticeError(
             f"Your progress in {path} was written by a newer version of the kit (schema {version}; "
             f"this one knows up to {len(MIGRATIONS)}).",
-            hint="Upgrade with `pip install --upgrade practice-vision`, or use another workspace: "
-            "`practice init DIR`.",
+            hint="Upgrade with `pip install --upgrade practice-vision`, or use another workspace: `practice init DIR`.",
         )
     _in_transaction(connection, _steps)
 

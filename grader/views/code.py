@@ -19,8 +19,6 @@ def show_code(console: Console, text: str, language: str = "python") -> None:
 
 def difference(before: str, after: str, *, before_name: str, after_name: str) -> str:
     """A unified diff that `patch` reads, empty when both are equal."""
-    lines = unified_diff(
-        before.splitlines(keepends=True), after.splitlines(keepends=True), before_name, after_name
-    )
+    lines = unified_diff(before.splitlines(keepends=True), after.splitlines(keepends=True), before_name, after_name)
     unended = "\n\\ No newline at end of file\n"
     return "".join(line if line.endswith("\n") else line + unended for line in lines)

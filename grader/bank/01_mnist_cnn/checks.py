@@ -36,8 +36,17 @@ CLASSES = 10
 CONVOLUTIONS = {"convolution", "_convolution", "conv2d", "mkldnn_convolution", "_slow_conv2d_forward"}
 LINEARS = {"addmm", "mm", "bmm", "linear", "matmul", "_addmm_activation", "mkldnn_linear"}
 POOLINGS = {
-    "max_pool2d", "max_pool2d_with_indices", "avg_pool2d", "adaptive_max_pool2d", "adaptive_avg_pool2d",
-    "_adaptive_avg_pool2d", "fractional_max_pool2d", "mkldnn_max_pool2d", "amax", "mean", "max",
+    "max_pool2d",
+    "max_pool2d_with_indices",
+    "avg_pool2d",
+    "adaptive_max_pool2d",
+    "adaptive_avg_pool2d",
+    "_adaptive_avg_pool2d",
+    "fractional_max_pool2d",
+    "mkldnn_max_pool2d",
+    "amax",
+    "mean",
+    "max",
 }
 # Steps that keep a chain of layers linear. Whatever isn't listed anywhere counts as an activation: better to
 # let a rare one pass than to refuse an activation that nobody thought of.
@@ -109,32 +118,40 @@ def flatten_story(case):
     if not asked or asked == per_image:
         return None
     size = "×".join(str(n) for n in maps)
-    text = (f"a wrong flatten size: the last maps are {size}, that is {per_image} numbers per image, and the code asks "
-            f"for {asked}. Your layers: {story([k for k in kinds(case['steps']) if k[0] in ('conv', 'pool')])} "
-            f"(a 3×3 convolution without padding takes 2 off each side; pooling by 2 rounds down).")
+    text = (
+        f"a wrong flatten size: the last maps are {size}, that is {per_image} numbers per image, and the code asks "
+        f"for {asked}. Your layers: {story([k for k in kinds(case['steps']) if k[0] in ('conv', 'pool')])} "
+        f"(a 3×3 convolution without padding takes 2 off each side; pooling by 2 rounds down)."
+    )
     if "cannot be multiplied" in case.get("message", ""):
         return text + f" The first linear layer needs in_features={per_image}."
     common = math.gcd(per_image, asked)
     batch, rows = asked // common, per_image // common
-    return text + (f" view(-1, {asked}) doesn't flatten images, it cuts the batch into rows of {asked}: most batch "
-                   f"sizes crash, but {batch} images become {rows} rows without any error, each row mixing pixels "
-                   f"of different images. x.flatten(1) (or x.view(x.size(0), -1)) can't do that; "
-                   f"then in_features={per_image}.")
+    return text + (
+        f" view(-1, {asked}) doesn't flatten images, it cuts the batch into rows of {asked}: most batch "
+        f"sizes crash, but {batch} images become {rows} rows without any error, each row mixing pixels "
+        f"of different images. x.flatten(1) (or x.view(x.size(0), -1)) can't do that; "
+        f"then in_features={per_image}."
+    )
 
 
 @check(
     "The forward pass gives one row of ten logits per image",
     points=10,
     why="A flatten that cuts up the batch is the classic bug of this network: for some batch sizes it runs, and trains "
-        "on rows that aren't images.",
+    "on rows that aren't images.",
 )
 def test_logits_shape(sandbox):
     images = torch.randn(49, 1, 28, 28, generator=torch.Generator().manual_seed(11))
     # 16, 36 and 49 are batch sizes for which 5×5 maps divide into rows for 4×4, 6×6 and 7×7 ones.
     batches = [images[:n] for n in (4, 1, 7, 16, 36, 49)]
     found = sandbox.run(probes.forward_each, batches)
-    expect(found["is_module"], expected="SimpleCNN() to be an nn.Module", actual=f"a {found.get('type')}",
-           because="training, saving and moving a model all go through nn.Module.")
+    expect(
+        found["is_module"],
+        expected="SimpleCNN() to be an nn.Module",
+        actual=f"a {found.get('type')}",
+        because="training, saving and moving a model all go through nn.Module.",
+    )
     because = "row i of the output has to belong to image i, for every batch size: the batch dimension stays as it is."
     for case in found["cases"]:
         n = case["batch"]
@@ -143,12 +160,20 @@ def test_logits_shape(sandbox):
             if explained is None:
                 sandbox.run(probes.logits, images[:n])  # raises again, and is reported with its line
             where = f" ({case['line']})" if case["line"] else ""
-            fail(expected=f"logits of shape ({n}, {CLASSES}) for a batch of {n}",
-                 actual=f"{case['raised']}{where}: {case['message']}", because=because, looks_like=explained)
+            fail(
+                expected=f"logits of shape ({n}, {CLASSES}) for a batch of {n}",
+                actual=f"{case['raised']}{where}: {case['message']}",
+                because=because,
+                looks_like=explained,
+            )
         logits = expect_tensor(case["logits"], because="forward returns the logits and nothing else.")
         if tuple(logits.shape) != (n, CLASSES):
-            fail(expected=f"logits of shape ({n}, {CLASSES}) for a batch of {n}", actual=f"shape {tuple(logits.shape)}",
-                 because=because, looks_like=flatten_story(case) or squeezed(logits, n))
+            fail(
+                expected=f"logits of shape ({n}, {CLASSES}) for a batch of {n}",
+                actual=f"shape {tuple(logits.shape)}",
+                because=because,
+                looks_like=flatten_story(case) or squeezed(logits, n),
+            )
         expect_dtype(logits, torch.float32, because="float32 images give float32 logits.")
         expect_finite(logits, because="NaN or infinity in an untrained network means a broken layer or its init.")
     expect_shape(found["train_logits"], (4, CLASSES), because="the shape is the same in train mode.")
@@ -179,15 +204,22 @@ def test_layers(sandbox):
         is_dense = kind == "conv" and list(shape[2:]) == [1, 1] and missing[:1] == ["linear"]
         if missing and (kind == missing[0] or is_dense):
             missing.pop(0)
-    expect(not missing, expected="conv → pool → conv → pool → linear, in this order (more layers are fine)",
-           actual=actual, because="this is the network that the task asks for: convolutions share their weights over "
-           "all positions, and pooling makes the answer tolerant of small shifts.",
-           looks_like=None if any(k == "conv" for k, _, _ in layers) else "a fully connected network.")
+    expect(
+        not missing,
+        expected="conv → pool → conv → pool → linear, in this order (more layers are fine)",
+        actual=actual,
+        because="this is the network that the task asks for: convolutions share their weights over "
+        "all positions, and pooling makes the answer tolerant of small shifts.",
+        looks_like=None if any(k == "conv" for k, _, _ in layers) else "a fully connected network.",
+    )
     gap = first_linear_gap(layers)
-    expect(gap is None, expected="an activation (ReLU, say) after each convolution and between linear layers",
-           actual=actual, because="without it two layers in a row collapse into one linear map: more weights, "
-           "but not one function more.",
-           looks_like=gap and f"a forgotten activation between the {gap[0]} layer and the next {gap[1]} layer.")
+    expect(
+        gap is None,
+        expected="an activation (ReLU, say) after each convolution and between linear layers",
+        actual=actual,
+        because="without it two layers in a row collapse into one linear map: more weights, but not one function more.",
+        looks_like=gap and f"a forgotten activation between the {gap[0]} layer and the next {gap[1]} layer.",
+    )
 
 
 def first_linear_gap(layers):
@@ -225,24 +257,46 @@ def test_images_stay_apart(sandbox):
         found = sandbox.run(probes.companions, images, row, seed=seed)
         for name in ("together", "again", "alone", "flipped"):
             expect_finite(found[name], because="an untrained network gives finite logits.")
-        expect_equal(found["image_after"], images, because="the caller's images aren't the model's to change.",
-                     looks_like="an in-place operation on the input (x.mul_, x -= …, x[…] = …).")
-        expect_close(found["again"], found["together"], rtol=1e-4, atol=1e-5,
-                     because="in eval mode the same images give the same logits, every time.",
-                     looks_like="dropout that never switches off (F.dropout needs training=self.training), "
-                                "or layers made anew in forward.")
+        expect_equal(
+            found["image_after"],
+            images,
+            because="the caller's images aren't the model's to change.",
+            looks_like="an in-place operation on the input (x.mul_, x -= …, x[…] = …).",
+        )
+        expect_close(
+            found["again"],
+            found["together"],
+            rtol=1e-4,
+            atol=1e-5,
+            because="in eval mode the same images give the same logits, every time.",
+            looks_like="dropout that never switches off (F.dropout needs training=self.training), "
+            "or layers made anew in forward.",
+        )
         gradient = found["gradient"].flatten(1).abs().sum(1)
         strangers = [i for i in range(count) if i != row and gradient[i] > 0]
-        expect(not strangers, expected=f"logits of image {row} with zero gradient with respect to all other images",
-               actual=f"they depend on {len(strangers)} other image(s), image {strangers[0] if strangers else 0} first",
-               because="each image is classified by itself: the gradient of output i with respect to input j is zero.",
-               looks_like=mixes_batch(found["together"]))
-        expect_close(found["alone"], found["together"][row:row + 1], rtol=1e-3, atol=1e-4,
-                     because="in eval mode an image gets the same logits alone as in a batch.",
-                     looks_like="statistics of the batch in eval mode (batch-norm without running statistics, "
-                                "or a mean over dimension 0).")
-        expect_close(found["flipped"], found["together"].flip(0), rtol=1e-3, atol=1e-4,
-                     because="turning the order of the batch round turns the order of the answers round, nothing else.")
+        expect(
+            not strangers,
+            expected=f"logits of image {row} with zero gradient with respect to all other images",
+            actual=f"they depend on {len(strangers)} other image(s), image {strangers[0] if strangers else 0} first",
+            because="each image is classified by itself: the gradient of output i with respect to input j is zero.",
+            looks_like=mixes_batch(found["together"]),
+        )
+        expect_close(
+            found["alone"],
+            found["together"][row : row + 1],
+            rtol=1e-3,
+            atol=1e-4,
+            because="in eval mode an image gets the same logits alone as in a batch.",
+            looks_like="statistics of the batch in eval mode (batch-norm without running statistics, "
+            "or a mean over dimension 0).",
+        )
+        expect_close(
+            found["flipped"],
+            found["together"].flip(0),
+            rtol=1e-3,
+            atol=1e-4,
+            because="turning the order of the batch round turns the order of the answers round, nothing else.",
+        )
 
 
 def mixes_batch(logits):
@@ -256,7 +310,7 @@ def mixes_batch(logits):
     "forward returns raw logits, not probabilities",
     points=7,
     why="CrossEntropyLoss contains log-softmax. Fed with probabilities it can't fall below 1.46 for ten classes, and "
-        "training looks merely slow.",
+    "training looks merely slow.",
     after=["test_logits_shape"],
 )
 def test_raw_logits(sandbox):
@@ -264,14 +318,21 @@ def test_raw_logits(sandbox):
     found = sandbox.run(probes.logits_at_two_scales, images, 8.0)
     fresh, scaled = found["fresh"].double(), found["scaled"].double()
     squashed = squashing(fresh, scaled)
-    expect(squashed is None, expected="unbounded scores of either sign, which don't sum to one",
-           actual=f"first row: {describe([round(v, 4) for v in fresh[0].tolist()])}",
-           because="the loss function turns logits into probabilities itself, in a numerically safe way.",
-           looks_like=squashed)
+    expect(
+        squashed is None,
+        expected="unbounded scores of either sign, which don't sum to one",
+        actual=f"first row: {describe([round(v, 4) for v in fresh[0].tolist()])}",
+        because="the loss function turns logits into probabilities itself, in a numerically safe way.",
+        looks_like=squashed,
+    )
     gone = float((found["training"] == 0).double().mean())
-    expect(gone < 0.01, expected="logits in train mode, too, none of which is exactly 0",
-           actual=f"{gone:.0%} of them are 0", because="the loss compares all ten scores of an image.",
-           looks_like="dropout behind the last layer: it strikes out classes at random. It belongs before that layer.")
+    expect(
+        gone < 0.01,
+        expected="logits in train mode, too, none of which is exactly 0",
+        actual=f"{gone:.0%} of them are 0",
+        because="the loss compares all ten scores of an image.",
+        looks_like="dropout behind the last layer: it strikes out classes at random. It belongs before that layer.",
+    )
 
 
 def squashing(fresh, scaled):
@@ -280,8 +341,10 @@ def squashing(fresh, scaled):
     if bool(((both.sum(1) - 1).abs() < 1e-3).all()) and bool((both >= 0).all()):
         return "softmax in forward: every row sums to one. Return the last linear layer's output as it is."
     if bool((both.logsumexp(1).abs() < 1e-3).all()):
-        return ("log_softmax in forward: exp of every row sums to one. It trains under CrossEntropyLoss, but it isn't "
-                "what the statement asks for, and with another loss it would be wrong.")
+        return (
+            "log_softmax in forward: exp of every row sums to one. It trains under CrossEntropyLoss, but it isn't "
+            "what the statement asks for, and with another loss it would be wrong."
+        )
     if bool((both >= 0).all()) and bool((both <= 1).all()):
         return "sigmoid in forward: every value lies between 0 and 1."
     if bool((both >= 0).all()):
@@ -307,10 +370,16 @@ def test_initial_loss(sandbox, data):
         expect_shape(logits, (len(labels), CLASSES), because="a fresh model gives logits in train mode too.")
         loss = float(F.cross_entropy(logits.double(), labels))
         sandbox.measure("initial_loss", loss)
-        expect(abs(loss - math.log(CLASSES)) <= 0.4, expected="a cross-entropy of 2.30 ± 0.40 (ln 10 = 2.303)",
-               actual=f"{loss:.3f}", because="before training no class deserves preference, and -ln(1/10) = 2.303.",
-               looks_like="logits that are far too large at the start: look at the initialisation of the last layer, "
-                          "and at factors in forward." if loss > 2.7 else None)
+        expect(
+            abs(loss - math.log(CLASSES)) <= 0.4,
+            expected="a cross-entropy of 2.30 ± 0.40 (ln 10 = 2.303)",
+            actual=f"{loss:.3f}",
+            because="before training no class deserves preference, and -ln(1/10) = 2.303.",
+            looks_like="logits that are far too large at the start: look at the initialisation of the last layer, "
+            "and at factors in forward."
+            if loss > 2.7
+            else None,
+        )
 
 
 @check(
@@ -326,28 +395,51 @@ def test_gradients_reach_parameters(sandbox, data):
     # The third step's gradients: a last layer that starts at zero is legitimate, and blocks the first step's.
     found = sandbox.run(probes.gradient_report, inputs, labels, 3)
     hidden = found["hidden"]
-    expect(not hidden, expected="every trained tensor to be among model.parameters()",
-           actual=f"{len(hidden)} that forward uses aren't, first one of shape {tuple(hidden[0]) if hidden else ()}",
-           because="the optimizer, .to(device) and state_dict() only see what is registered.",
-           looks_like="layers in a plain list or dict (use nn.ModuleList), or created inside forward.")
-    expect(bool(found["parameters"]), expected="registered parameters", actual="model.parameters() is empty",
-           because="the optimizer only sees what is registered.")
+    expect(
+        not hidden,
+        expected="every trained tensor to be among model.parameters()",
+        actual=f"{len(hidden)} that forward uses aren't, first one of shape {tuple(hidden[0]) if hidden else ()}",
+        because="the optimizer, .to(device) and state_dict() only see what is registered.",
+        looks_like="layers in a plain list or dict (use nn.ModuleList), or created inside forward.",
+    )
+    expect(
+        bool(found["parameters"]),
+        expected="registered parameters",
+        actual="model.parameters() is empty",
+        because="the optimizer only sees what is registered.",
+    )
     for parameter in found["parameters"]:
         name, gradient = parameter["name"], parameter["gradient"]
         told = f"{name} {tuple(parameter['shape'])}"
-        expect(parameter["trainable"], expected=f"{told} to require a gradient", actual="requires_grad is False",
-               because="this network is trained from scratch: nothing in it is frozen.")
-        expect(gradient is not None, expected=f"a gradient for {told}", actual="None",
-               because="a parameter without a gradient never moves.",
-               looks_like="a layer that forward doesn't use, or a cut graph before it (detach(), .data, no_grad()).")
+        expect(
+            parameter["trainable"],
+            expected=f"{told} to require a gradient",
+            actual="requires_grad is False",
+            because="this network is trained from scratch: nothing in it is frozen.",
+        )
+        expect(
+            gradient is not None,
+            expected=f"a gradient for {told}",
+            actual="None",
+            because="a parameter without a gradient never moves.",
+            looks_like="a layer that forward doesn't use, or a cut graph before it (detach(), .data, no_grad()).",
+        )
         expect_finite(gradient, because=f"the gradient of {name} drives the update.")
         if len(parameter["shape"]) >= 2:
-            expect(bool((gradient != 0).any()), expected=f"a gradient for {told}", actual="zero everywhere",
-                   because="a weight whose gradient stays zero never moves.",
-                   looks_like="weights that all start at zero, or units that are dead for every input.")
-    expect_at_least(found["weights_in_graph"], found["weights_used"], unit=" weight tensors that learn",
-                    because="so many different weights are used by the convolutions and linear layers of forward.",
-                    looks_like="weights that are plain tensors instead of nn.Parameter, or computed under no_grad().")
+            expect(
+                bool((gradient != 0).any()),
+                expected=f"a gradient for {told}",
+                actual="zero everywhere",
+                because="a weight whose gradient stays zero never moves.",
+                looks_like="weights that all start at zero, or units that are dead for every input.",
+            )
+    expect_at_least(
+        found["weights_in_graph"],
+        found["weights_used"],
+        unit=" weight tensors that learn",
+        because="so many different weights are used by the convolutions and linear layers of forward.",
+        looks_like="weights that are plain tensors instead of nn.Parameter, or computed under no_grad().",
+    )
 
 
 # --- train_one_epoch -------------------------------------------------------------------------------------
@@ -395,7 +487,7 @@ def epoch_by_hand(
     w, b = weight.double(), bias.double()
     vw, vb = torch.zeros_like(w), torch.zeros_like(b)
     sizes = case["sizes"]
-    for x, y in zip(images[:sum(sizes)].split(sizes), labels[:sum(sizes)].split(sizes), strict=True):
+    for x, y in zip(images[: sum(sizes)].split(sizes), labels[: sum(sizes)].split(sizes), strict=True):
         _, gw, gb = loss_and_gradient(w, b, x, y, smoothing, squares)
         scale = 1.0 if factor is None else factor(len(y))
         vw, vb = momentum * vw + scale * gw + extra, momentum * vb + scale * gb + extra
@@ -409,7 +501,7 @@ def accumulated(weight, bias, images, labels, case):
     sw, sb = torch.full_like(w, case["stale"] or 0.0), torch.full_like(b, case["stale"] or 0.0)
     vw, vb = torch.zeros_like(w), torch.zeros_like(b)
     sizes = case["sizes"]
-    for x, y in zip(images[:sum(sizes)].split(sizes), labels[:sum(sizes)].split(sizes), strict=True):
+    for x, y in zip(images[: sum(sizes)].split(sizes), labels[: sum(sizes)].split(sizes), strict=True):
         _, gw, gb = loss_and_gradient(w, b, x, y, case["smoothing"], case.get("squares", False))
         sw, sb = sw + gw, sb + gb
         vw, vb = case["momentum"] * vw + sw, case["momentum"] * vb + sb
@@ -422,33 +514,53 @@ def step_suspects(task, case):
     weight, bias = task[:2]
     stale = case["stale"] or 0.0
     return [
-        ("the weights didn't move: is optimizer.step() missing, or zero_grad() between backward() and step()?",
-         (weight.double(), bias.double())),
-        ("stale gradients: the update contains what .grad held before. zero_grad() has to come before backward(), "
-         "for every batch.", accumulated(*task, case)),
-        ("stale gradients: the step used what .grad held before, without this batch: step() before backward()?",
-         (weight.double() - case["lr"] * stale, bias.double() - case["lr"] * stale)),
+        (
+            "the weights didn't move: is optimizer.step() missing, or zero_grad() between backward() and step()?",
+            (weight.double(), bias.double()),
+        ),
+        (
+            "stale gradients: the update contains what .grad held before. zero_grad() has to come before backward(), "
+            "for every batch.",
+            accumulated(*task, case),
+        ),
+        (
+            "stale gradients: the step used what .grad held before, without this batch: step() before backward()?",
+            (weight.double() - case["lr"] * stale, bias.double() - case["lr"] * stale),
+        ),
         ("the loss is negated: the step goes uphill.", epoch_by_hand(*task, case, factor=lambda n: -1.0)),
-        ("the gradient is that of the batch's sum, not of loss_fn's mean.",
-         epoch_by_hand(*task, case, factor=lambda n: n)),
-        ("the loss was divided by the batch size again: loss_fn returns the mean already.",
-         epoch_by_hand(*task, case, factor=lambda n: 1 / n)),
-        ("a plain cross-entropy instead of the loss_fn that was passed in.",
-         epoch_by_hand(*task, case, smoothing=0.0, squares=False)),
-        ("a fresh optimizer for each batch, or another than the one passed in: the momentum is lost.",
-         epoch_by_hand(*task, case, momentum=0.0)),
+        (
+            "the gradient is that of the batch's sum, not of loss_fn's mean.",
+            epoch_by_hand(*task, case, factor=lambda n: n),
+        ),
+        (
+            "the loss was divided by the batch size again: loss_fn returns the mean already.",
+            epoch_by_hand(*task, case, factor=lambda n: 1 / n),
+        ),
+        (
+            "a plain cross-entropy instead of the loss_fn that was passed in.",
+            epoch_by_hand(*task, case, smoothing=0.0, squares=False),
+        ),
+        (
+            "a fresh optimizer for each batch, or another than the one passed in: the momentum is lost.",
+            epoch_by_hand(*task, case, momentum=0.0),
+        ),
     ]
 
 
 STEP_CASES = [
-    ("one batch, with .grad holding 5.0 from before",
-     {"sizes": [12], "lr": 0.5, "momentum": 0.0, "smoothing": 0.0, "stale": 5.0}),
-    ("three batches of 8, 8 and 3 with momentum",
-     {"sizes": [8, 8, 3], "lr": 0.3, "momentum": 0.9, "smoothing": 0.0, "stale": None}),
-    ("a loss_fn with label smoothing",
-     {"sizes": [10, 5], "lr": 0.4, "momentum": 0.0, "smoothing": 0.5, "stale": None}),
-    ("a loss_fn of squared distances, which gets the model's own outputs",
-     {"sizes": [9, 6], "lr": 0.05, "momentum": 0.0, "smoothing": 0.0, "stale": None, "squares": True}),
+    (
+        "one batch, with .grad holding 5.0 from before",
+        {"sizes": [12], "lr": 0.5, "momentum": 0.0, "smoothing": 0.0, "stale": 5.0},
+    ),
+    (
+        "three batches of 8, 8 and 3 with momentum",
+        {"sizes": [8, 8, 3], "lr": 0.3, "momentum": 0.9, "smoothing": 0.0, "stale": None},
+    ),
+    ("a loss_fn with label smoothing", {"sizes": [10, 5], "lr": 0.4, "momentum": 0.0, "smoothing": 0.5, "stale": None}),
+    (
+        "a loss_fn of squared distances, which gets the model's own outputs",
+        {"sizes": [9, 6], "lr": 0.05, "momentum": 0.0, "smoothing": 0.0, "stale": None, "squares": True},
+    ),
 ]
 
 
@@ -456,7 +568,7 @@ STEP_CASES = [
     "train_one_epoch's steps equal those computed by hand",
     points=9,
     why="zero_grad, forward, loss, backward, step: every interviewer reads these five lines, and each mistake in them "
-        "still trains a little.",
+    "still trains a little.",
 )
 def test_steps_by_hand(sandbox):
     task = linear_task(19, seed=21)
@@ -467,12 +579,14 @@ def test_steps_by_hand(sandbox):
         off = float((evidence["weight"].double() - weight).abs().max())
         off = max(off, float((evidence["bias"].double() - bias).abs().max()))
         if off > 1e-4:
-            fail(expected=f"the weights of a linear model after {title}, as computed by hand",
-                 actual=f"weights that differ by up to {off:.3g} "
-                        f"(the true steps move them by up to {float((weight - task[0]).abs().max()):.3g})",
-                 because="each batch: clear the gradients, loss_fn(model(images), labels), backward, one step of the "
-                         "optimizer that was passed in.",
-                 looks_like=suspect(evidence, step_suspects(task, case)))
+            fail(
+                expected=f"the weights of a linear model after {title}, as computed by hand",
+                actual=f"weights that differ by up to {off:.3g} "
+                f"(the true steps move them by up to {float((weight - task[0]).abs().max()):.3g})",
+                because="each batch: clear the gradients, loss_fn(model(images), labels), backward, one step of the "
+                "optimizer that was passed in.",
+                looks_like=suspect(evidence, step_suspects(task, case)),
+            )
 
 
 def suspect(evidence, suspects):
@@ -497,20 +611,32 @@ def test_every_batch_once(sandbox):
     found = sandbox.run(probes.epoch_events, weight * 0.01, bias, images, labels, sizes)
     expected = [part.tolist() for part in torch.arange(sum(sizes)).split(sizes)]
     seen = found["seen"]
-    expect_sequence(seen, expected, because="one epoch shows the model every example of the loader, once.",
-                    looks_like=visits_look_like(seen, expected))
-    expect_equal(found["passes"], 1, because="one epoch is one pass: a loader may be a generator, or slow.",
-                 looks_like="the loader is gone through a second time, for counting perhaps.")
-    expect_sequence(found["events"], ["forward", "loss", "backward", "step"] * len(sizes),
-                    because="forward, loss, backward and step, in this order, for each batch.",
-                    looks_like="one step for the whole epoch instead of one per batch."
-                    if found["events"].count("step") == 1 else None)
+    expect_sequence(
+        seen,
+        expected,
+        because="one epoch shows the model every example of the loader, once.",
+        looks_like=visits_look_like(seen, expected),
+    )
+    expect_equal(
+        found["passes"],
+        1,
+        because="one epoch is one pass: a loader may be a generator, or slow.",
+        looks_like="the loader is gone through a second time, for counting perhaps.",
+    )
+    expect_sequence(
+        found["events"],
+        ["forward", "loss", "backward", "step"] * len(sizes),
+        because="forward, loss, backward and step, in this order, for each batch.",
+        looks_like="one step for the whole epoch instead of one per batch."
+        if found["events"].count("step") == 1
+        else None,
+    )
 
 
 def visits_look_like(seen, expected):
     if not isinstance(seen, list) or seen == expected:
         return None
-    if 0 < len(seen) < len(expected) and seen == expected[:len(seen)]:
+    if 0 < len(seen) < len(expected) and seen == expected[: len(seen)]:
         if len(seen) == 1:
             return "a return, break or step inside or outside the wrong block: only the first batch is used."
         return f"the loop ends after {len(seen)} of {len(expected)} batches."
@@ -537,28 +663,46 @@ def test_mean_loss(sandbox):
     losses = [loss_and_gradient(w, b, x, y)[0] for x, y in parts]
     full = loss_and_gradient(w, b, images, labels)[0]
     kept = loss_and_gradient(w, b, images[:16], labels[:16])[0]
-    expect_type(found["ragged"], float, because="a number to print and store; a tensor would keep the whole graph of "
-                "its batch alive, and memory would grow from epoch to epoch.",
-                looks_like=None if found["ragged"] is not None else "a missing return.")
-    expect_close(found["ragged"], full, rtol=1e-4, because="batches of 8, 8 and 3 with a learning rate of 0: the mean "
-                 "over all 19 examples.", looks_like=loss_suspect(found["ragged"], losses, sizes))
+    expect_type(
+        found["ragged"],
+        float,
+        because="a number to print and store; a tensor would keep the whole graph of "
+        "its batch alive, and memory would grow from epoch to epoch.",
+        looks_like=None if found["ragged"] is not None else "a missing return.",
+    )
+    expect_close(
+        found["ragged"],
+        full,
+        rtol=1e-4,
+        because="batches of 8, 8 and 3 with a learning rate of 0: the mean over all 19 examples.",
+        looks_like=loss_suspect(found["ragged"], losses, sizes),
+    )
     expect_type(found["drop_last"], float, because="a number, whatever the loader.")
-    expect_close(found["drop_last"], kept, rtol=1e-4,
-                 because="a DataLoader with drop_last=True gives 16 of its data set's 19 examples: the mean is over "
-                         "those that were seen.",
-                 looks_like="a division by len(loader.dataset), which isn't what the loader delivered."
-                 if near(found["drop_last"], kept * 16 / 19) else None)
+    expect_close(
+        found["drop_last"],
+        kept,
+        rtol=1e-4,
+        because="a DataLoader with drop_last=True gives 16 of its data set's 19 examples: the mean is over "
+        "those that were seen.",
+        looks_like="a division by len(loader.dataset), which isn't what the loader delivered."
+        if near(found["drop_last"], kept * 16 / 19)
+        else None,
+    )
     expect_streamed("train_one_epoch", found["stream"])
 
 
 def expect_streamed(function, outcome):
     """Fails when a loader that can only be iterated was not enough."""
     message = outcome.get("message", "")
-    expect("raised" not in outcome, expected=f"{function} to work with a loader that has neither len() nor .dataset",
-           actual=f"{outcome.get('raised')}: {message}",
-           because="the statement promises an iterable of batches and nothing more: count what it gives.",
-           looks_like="len(loader) or len(loader.dataset) used for dividing."
-           if "len()" in message or "dataset" in message else None)
+    expect(
+        "raised" not in outcome,
+        expected=f"{function} to work with a loader that has neither len() nor .dataset",
+        actual=f"{outcome.get('raised')}: {message}",
+        because="the statement promises an iterable of batches and nothing more: count what it gives.",
+        looks_like="len(loader) or len(loader.dataset) used for dividing."
+        if "len()" in message or "dataset" in message
+        else None,
+    )
 
 
 def near(value, target):
@@ -569,15 +713,19 @@ def loss_suspect(value, losses, sizes):
     """Which wrong way of averaging gives this value."""
     sums = [loss * n for loss, n in zip(losses, sizes, strict=True)]
     wrong = [
-        ("the mean of the batches' means: the last batch of 3 counts as much as one of 8. Weigh by batch size.",
-         sum(losses) / len(losses)),
+        (
+            "the mean of the batches' means: the last batch of 3 counts as much as one of 8. Weigh by batch size.",
+            sum(losses) / len(losses),
+        ),
         ("the sum of the batches' means, not divided at all.", sum(losses)),
         ("the sum over all examples, not divided by their number.", sum(sums)),
         ("the last batch's loss.", losses[-1]),
         ("the first batch's loss.", losses[0]),
         ("the sum over examples divided by the number of batches.", sum(sums) / len(sums)),
-        ("the batches' means added up and divided by the number of examples: multiply each by its batch size first.",
-         sum(losses) / sum(sizes)),
+        (
+            "the batches' means added up and divided by the number of examples: multiply each by its batch size first.",
+            sum(losses) / sum(sizes),
+        ),
         ("every batch weighed as if it had the first one's size.", sum(losses) * sizes[0] / sum(sizes)),
     ]
     return next((said for said, number in wrong if near(value, number)), None)
@@ -587,18 +735,24 @@ def loss_suspect(value, losses, sizes):
     "train_one_epoch trains in train mode",
     points=4,
     why="The caller has usually just evaluated. A loop that relies on the mode it finds trains without dropout and "
-        "with frozen batch-norm statistics.",
+    "with frozen batch-norm statistics.",
 )
 def test_train_mode(sandbox):
     sizes = [4, 4, 2]
     found = sandbox.run(probes.modes_while_training, *linear_task(10, seed=24), sizes)
     for start, name in (("from_train", "train"), ("from_eval", "eval")):
         modes = found[start]
-        expect(bool(modes) and all(mode is True for mode in modes),
-               expected=f"model.training to be True at every forward pass (the model came in {name} mode)",
-               actual=describe(modes), because="dropout and batch-norm behave differently while training.",
-               looks_like=FLAG_ONLY if "mixed" in modes else "a missing model.train() at the start."
-               if start == "from_eval" else "eval mode in training.")
+        expect(
+            bool(modes) and all(mode is True for mode in modes),
+            expected=f"model.training to be True at every forward pass (the model came in {name} mode)",
+            actual=describe(modes),
+            because="dropout and batch-norm behave differently while training.",
+            looks_like=FLAG_ONLY
+            if "mixed" in modes
+            else "a missing model.train() at the start."
+            if start == "from_eval"
+            else "eval mode in training.",
+        )
 
 
 # --- evaluate --------------------------------------------------------------------------------------------
@@ -624,7 +778,7 @@ def share_right(images, labels):
     "evaluate returns right predictions divided by examples",
     points=7,
     why="Batches are ragged and loaders drop examples: a mean of batch accuracies, or len(dataset), reports a number "
-        "that isn't the accuracy.",
+    "that isn't the accuracy.",
 )
 def test_exact_accuracy(sandbox):
     shapes = [([1], 3, 1.0), ([7], 4, 0.5), ([64, 64, 64, 64, 45], 5, 0.7), ([10, 1], 9, 0.3), ([30, 30], 8, 0.0)]
@@ -639,28 +793,38 @@ def test_exact_accuracy(sandbox):
     for case, value in zip(cases, values, strict=True):
         images, labels, sizes = case["images"], case["labels"], case["sizes"]
         number = expect_number(value, because="a number from 0.0 to 1.0; a tensor, or None, isn't one.")
-        expect_close(number, share_right(images, labels), atol=1e-6,
-                     because=f"known logits in batches of {sizes}: the number of rows whose largest logit is the "
-                             "label's, divided by the number of rows.",
-                     looks_like=accuracy_suspect(cases, values))
+        expect_close(
+            number,
+            share_right(images, labels),
+            atol=1e-6,
+            because=f"known logits in batches of {sizes}: the number of rows whose largest logit is the "
+            "label's, divided by the number of rows.",
+            looks_like=accuracy_suspect(cases, values),
+        )
     expect_type(values[2], float, because="accuracy is a float.")
     images, labels = scored_images(50, 12, 0.8)
     subset = list(range(20, 50, 2))
     found = sandbox.run(probes.accuracies_of_loaders, images, labels, 16, subset)
     expect_streamed("evaluate", found["stream"])
     whole = share_right(images, labels)
-    expect(near(found["once"].get("value"), whole),
-           expected=f"{whole:.2f} from an iterable that gives its four batches only once, such as a generator",
-           actual=describe(found["once"].get("value", found["once"].get("raised"))),
-           because="loader is any iterable of batches; one pass is all that counting needs.",
-           looks_like="the loader is gone through more than once, or the first batch is taken for a look.")
+    expect(
+        near(found["once"].get("value"), whole),
+        expected=f"{whole:.2f} from an iterable that gives its four batches only once, such as a generator",
+        actual=describe(found["once"].get("value", found["once"].get("raised"))),
+        because="loader is any iterable of batches; one pass is all that counting needs.",
+        looks_like="the loader is gone through more than once, or the first batch is taken for a look.",
+    )
     for name, kept in (("drop_last", list(range(48))), ("subset", subset)):
         exact = share_right(images[kept], labels[kept])
-        expect_close(found[name], exact, atol=1e-6,
-                     because=f"a DataLoader that delivers {len(kept)} of its data set's 50 examples: those {len(kept)} "
-                             "count.",
-                     looks_like="a division by len(loader.dataset), or by len(loader) times the batch size."
-                     if not near(found[name], exact) and near(found[name] * 50, exact * len(kept)) else None)
+        expect_close(
+            found[name],
+            exact,
+            atol=1e-6,
+            because=f"a DataLoader that delivers {len(kept)} of its data set's 50 examples: those {len(kept)} count.",
+            looks_like="a division by len(loader.dataset), or by len(loader) times the batch size."
+            if not near(found[name], exact) and near(found[name] * 50, exact * len(kept))
+            else None,
+        )
 
 
 def accuracy_suspect(cases, values):
@@ -680,8 +844,10 @@ def accuracy_suspects(value, images, labels, sizes):
         ("per cent: the statement asks for a share from 0.0 to 1.0.", exact * 100),
         ("the number of right predictions, not divided.", float(sum(right))),
         ("the error rate instead of the accuracy.", 1 - exact),
-        ("the mean of the batches' accuracies: a small last batch counts as much as a full one.",
-         sum(shares) / len(shares)),
+        (
+            "the mean of the batches' accuracies: a small last batch counts as much as a full one.",
+            sum(shares) / len(shares),
+        ),
         ("the last batch's accuracy.", shares[-1]),
         ("the first batch's accuracy.", shares[0]),
         ("right predictions divided by the number of batches.", sum(right) / len(sizes)),
@@ -696,23 +862,36 @@ def accuracy_suspects(value, images, labels, sizes):
     "evaluate switches to eval mode and restores the mode it found",
     points=5,
     why="Evaluated in train mode, dropout blurs the accuracy and batch-norm learns from the test set; left in eval "
-        "mode, the next epoch trains without both.",
+    "mode, the next epoch trains without both.",
 )
 def test_eval_mode(sandbox):
     found = sandbox.run(probes.modes_while_evaluating, *linear_task(10, seed=25), [4, 4, 2])
     for start, name, mode in (("from_train", "train", True), ("from_eval", "eval", False)):
         during, after = found[start]["during"], found[start]["after"]
-        expect(bool(during) and all(value is False for value in during),
-               expected=f"model.training to be False at every forward pass (the model came in {name} mode)",
-               actual=describe(during), because="dropout off and batch-norm on its running statistics: the model as it "
-               "will be used.", looks_like=FLAG_ONLY if "mixed" in during
-               else "no_grad() doesn't do that: a missing model.eval()." if mode else None)
-        expect(after is mode, expected=f"the model in {name} mode, as it came, with all its layers",
-               actual="some layers in train mode, others in eval mode" if after == "mixed"
-               else f"model.training is {after}",
-               because="a function that measures should leave no trace.",
-               looks_like=FLAG_ONLY if after == "mixed" else "model.train() at the end, whatever the mode was: remember model.training first."
-               if not mode else "the mode isn't restored: the next training epoch would run in eval mode.")
+        expect(
+            bool(during) and all(value is False for value in during),
+            expected=f"model.training to be False at every forward pass (the model came in {name} mode)",
+            actual=describe(during),
+            because="dropout off and batch-norm on its running statistics: the model as it will be used.",
+            looks_like=FLAG_ONLY
+            if "mixed" in during
+            else "no_grad() doesn't do that: a missing model.eval()."
+            if mode
+            else None,
+        )
+        expect(
+            after is mode,
+            expected=f"the model in {name} mode, as it came, with all its layers",
+            actual="some layers in train mode, others in eval mode"
+            if after == "mixed"
+            else f"model.training is {after}",
+            because="a function that measures should leave no trace.",
+            looks_like=FLAG_ONLY
+            if after == "mixed"
+            else "model.train() at the end, whatever the mode was: remember model.training first."
+            if not mode
+            else "the mode isn't restored: the next training epoch would run in eval mode.",
+        )
 
 
 @check(
@@ -724,22 +903,37 @@ def test_eval_mode(sandbox):
 def test_no_gradients(sandbox):
     found = sandbox.run(probes.traces_of_evaluation, *linear_task(10, seed=26), [4, 4, 2])
     during = found["grad_enabled_during"]
-    expect(bool(during) and not any(during), expected="gradients switched off at every forward pass",
-           actual=f"torch.is_grad_enabled() was {describe(during)}",
-           because="nobody calls backward here: the recorded graph only costs memory and time.",
-           looks_like="a missing torch.no_grad() (eval() is something else).")
-    expect(found["grad_enabled_after"] is True, expected="gradients switched on again afterwards",
-           actual="torch.is_grad_enabled() is False", because="the next training step would fail.",
-           looks_like="torch.set_grad_enabled(False) without a way back: use it, or no_grad(), in a with statement.")
+    expect(
+        bool(during) and not any(during),
+        expected="gradients switched off at every forward pass",
+        actual=f"torch.is_grad_enabled() was {describe(during)}",
+        because="nobody calls backward here: the recorded graph only costs memory and time.",
+        looks_like="a missing torch.no_grad() (eval() is something else).",
+    )
+    expect(
+        found["grad_enabled_after"] is True,
+        expected="gradients switched on again afterwards",
+        actual="torch.is_grad_enabled() is False",
+        because="the next training step would fail.",
+        looks_like="torch.set_grad_enabled(False) without a way back: use it, or no_grad(), in a with statement.",
+    )
     for name, trainable in found["trainable"].items():
-        expect(trainable is True, expected=f"{name} to require a gradient as before", actual="requires_grad is False",
-               because="freezing the parameters outlives the evaluation.",
-               looks_like="requires_grad_(False) used where no_grad() belongs.")
+        expect(
+            trainable is True,
+            expected=f"{name} to require a gradient as before",
+            actual="requires_grad is False",
+            because="freezing the parameters outlives the evaluation.",
+            looks_like="requires_grad_(False) used where no_grad() belongs.",
+        )
     for name, gradient in found["gradients"].items():
         untouched = type(gradient) is torch.Tensor and bool((gradient == 3.0).all())
-        expect(untouched, expected=f"the gradient of {name} as it was (3.0 everywhere)", actual=describe(gradient),
-               because="an evaluation in the middle of gradient accumulation must not lose it.",
-               looks_like="zero_grad() or backward() in evaluate.")
+        expect(
+            untouched,
+            expected=f"the gradient of {name} as it was (3.0 everywhere)",
+            actual=describe(gradient),
+            because="an evaluation in the middle of gradient accumulation must not lose it.",
+            looks_like="zero_grad() or backward() in evaluate.",
+        )
     for name, value in found["before"].items():
         expect_equal(found["after"].get(name), value, because=f"{name} is none of evaluate's business.")
 
@@ -756,10 +950,15 @@ def test_empty_loader(sandbox):
     for name in ("train_one_epoch", "evaluate"):
         outcome = found[name]
         actual = outcome.get("raised", f"it returned {describe(outcome.get('value'))}")
-        expect(outcome.get("raised") == "ValueError", expected=f"{name} to raise ValueError on an empty loader",
-               actual=actual, because="the statement says so: the caller learns that there was no data.",
-               looks_like="the division by the number of examples isn't guarded."
-               if actual == "ZeroDivisionError" else None)
+        expect(
+            outcome.get("raised") == "ValueError",
+            expected=f"{name} to raise ValueError on an empty loader",
+            actual=actual,
+            because="the statement says so: the caller learns that there was no data.",
+            looks_like="the division by the number of examples isn't guarded."
+            if actual == "ZeroDivisionError"
+            else None,
+        )
 
 
 # --- the training ----------------------------------------------------------------------------------------
@@ -782,14 +981,21 @@ def test_overfits_one_batch(sandbox, data):
     expect_finite(found["after"], because="training must not blow up.")
     loss = float(F.cross_entropy(found["after"].double(), labels))
     sandbox.measure("overfit_loss", loss)
-    expect_at_most(loss, OVERFIT_BAR, because="60 steps of Adam on the same 64 images, measured in eval mode, are "
-                   "enough for any network of this kind to know them by heart.", looks_like=overfit_story(loss))
+    expect_at_most(
+        loss,
+        OVERFIT_BAR,
+        because="60 steps of Adam on the same 64 images, measured in eval mode, are "
+        "enough for any network of this kind to know them by heart.",
+        looks_like=overfit_story(loss),
+    )
 
 
 def overfit_story(loss):
     if loss > 1:
-        return ("a network whose eval mode differs from what was trained (batch-norm whose running statistics don't "
-                "follow, heavy dropout), or one that hardly learns at all.")
+        return (
+            "a network whose eval mode differs from what was trained (batch-norm whose running statistics don't "
+            "follow, heavy dropout), or one that hardly learns at all."
+        )
     return "on the way, but slowly: saturating activations (sigmoid after each layer), or very narrow layers."
 
 
@@ -818,17 +1024,31 @@ def test_held_out_accuracy(sandbox, data):
     images, labels = some(digits, "train", plan["train"])
     held_out, truth = some(digits, "test", plan["held_out"])
     budget = FULL_BUDGET if sandbox.full else BUDGET
-    found = sandbox.run(probes.train_and_predict, images, labels, held_out, digits.mean[0], digits.std[0],
-                        epochs=plan["epochs"], batch_size=64, lr=2e-3, **budget)
+    found = sandbox.run(
+        probes.train_and_predict,
+        images,
+        labels,
+        held_out,
+        digits.mean[0],
+        digits.std[0],
+        epochs=plan["epochs"],
+        batch_size=64,
+        lr=2e-3,
+        **budget,
+    )
     logits = found["logits"]
     expect_shape(logits, (len(held_out), CLASSES), because="one row of logits per held-out image.")
     expect_finite(logits, because="a training that ends in NaN has diverged.")
     accuracy = float((logits.argmax(1) == truth).double().mean())
     sandbox.measure("accuracy", accuracy)
-    expect_at_least(round(100 * accuracy, 2), plan["bar"], unit=" %",
-                    because=f"{len(images):,} examples, {plan['epochs']} epochs of your train_one_epoch, Adam(lr=2e-3) "
-                            f"and batches of 64, measured by the judge on {len(held_out):,} digits held back.",
-                    looks_like=accuracy_story(accuracy))
+    expect_at_least(
+        round(100 * accuracy, 2),
+        plan["bar"],
+        unit=" %",
+        because=f"{len(images):,} examples, {plan['epochs']} epochs of your train_one_epoch, Adam(lr=2e-3) "
+        f"and batches of 64, measured by the judge on {len(held_out):,} digits held back.",
+        looks_like=accuracy_story(accuracy),
+    )
 
 
 def some(digits, split, count):
