@@ -38,6 +38,7 @@ _NAMED: Final = {
     Keys.ControlC: "c-c",
     Keys.SIGINT: "<sigint>",
 }
+HUNG_UP: Final = 129
 _SIGNALS: Final = ("SIGTERM", "SIGHUP")
 
 
@@ -90,6 +91,8 @@ class Terminal:
 
         try:
             await self._app.run_async(pre_run=begin, set_exception_handler=False)
+        except EOFError:
+            self._on_stop(HUNG_UP)  # nobody is there any more
         finally:
             if task is not None:
                 task.cancel()

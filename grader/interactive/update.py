@@ -123,7 +123,8 @@ def _next_run(state: State, at: float) -> Run:
     last = state.run
     if last is None:
         return Run(state.runs + 1, at)
-    merged: dict[str, CheckRecord] = {record.id: record for record in (*last.stale, *(() if last.unloadable else last.records))}
+    found = () if last.unloadable else last.records
+    merged: dict[str, CheckRecord] = {record.id: record for record in (*last.stale, *found)}
     before = last.card or last.before
     return Run(state.runs + 1, at, data=last.data, checks=last.checks, stale=tuple(merged.values()), before=before)
 
