@@ -118,11 +118,9 @@ def companions(candidate, images, row):
 def logits_at_two_scales(candidate, images, factor):
     """Logits of a fresh model, and of the same one, stirred, with every parameter multiplied; and in train mode."""
     model = candidate.SimpleCNN()
-    model.train()
+    model.eval()
     with torch.no_grad():
-        training = model(images)
-        model = candidate.SimpleCNN()
-        model.eval()
+        training = stirred(candidate.SimpleCNN()).train()(images)
         fresh = model(images)
         for parameter in stirred(model).parameters():
             parameter.mul_(factor)
