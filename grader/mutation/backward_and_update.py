@@ -140,7 +140,12 @@ def optimizer_state_lost(code: Code) -> Iterator[Edit]:
     for step in recognise.steps(code):
         assert isinstance(step.value, ast.Call)
         owner = receiver(step.value)
-        if owner is not None:
+        loop = code.within(step, ast.For)
+        made = [s for s in code.nodes(ast.Assign) if owner is not None and dotted(s.targets[0]) == dotted(owner)]
+        own = [s for s in made if code.function(s) is code.function(step)]
+        if own and loop is not None:
+            yield {loop.body[0]: [own[0], loop.body[0]]}
+        elif owner is not None:
             yield {step: [*statements("optimizer.state.clear()", optimizer=owner), step]}
 
 
