@@ -569,6 +569,13 @@ def test_predict_mode(sandbox):
             "switch it off.",
             looks_like="torch.no_grad() (or inference_mode) is missing.",
         )
+        expect(
+            row["recording_afterwards"],
+            expected="gradients recorded again after predict",
+            actual="autograd is switched off for whatever comes next",
+            because="The caller may go on training: backward() would raise.",
+            looks_like="torch.set_grad_enabled(False) without switching it back; no_grad() as a context does both.",
+        )
         left = "training" if row["left_in"] else "eval"
         expect(
             row["left_in"] == row["came_in"] and all(part == row["came_in"] for part in row["parts_left_in"]),
@@ -808,6 +815,13 @@ def test_train_steps(sandbox):
         because="In eval mode dropout is off and batch norm's running statistics never move, so the network is "
         "trained as it isn't meant to be.",
         looks_like="model.train() is missing at the start of train, or an eval() isn't undone.",
+    )
+    expect(
+        all(use["layers_training"] for use in uses),
+        expected="every layer inside the model in training mode",
+        actual="model.training is True, but layers inside are still in eval mode",
+        because="Dropout and batch norm look at their own flag, not at that of the module around them.",
+        looks_like="`model.training = True` sets one flag; model.train() goes through all layers.",
     )
     expect(
         bool(steps),

@@ -204,6 +204,7 @@ class Watched(nn.Module):
             # The middle of the image, so that shifts and flips don't matter.
             "colours": x.detach()[:, :, 12:20, 12:20].flatten(2).median(2).values.clone(),
             "training": self.training,
+            "layers_training": all(layer.training for layer in self.modules()),
             "recording": torch.is_grad_enabled(),
         }
         features = self.drop(self.mix(self.norm(x).mean((2, 3))))
@@ -235,6 +236,7 @@ def predictions_by_mode(candidate, weight, bias, images):
             "came_in": training,
             "left_in": model.training,
             "parts_left_in": [part.training for part in (model.norm, model.drop, model.head)],
+            "recording_afterwards": torch.is_grad_enabled(),
             "classes": classes,
             "uses": model.notes,
             "buffers_before": before,
