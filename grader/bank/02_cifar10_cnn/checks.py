@@ -540,6 +540,17 @@ def test_predict_classes(sandbox):
         "network.",
         looks_like="The whole set goes through the model in one call.",
     )
+    pixels = torch.randint(256, (60, 3, 32, 32), generator=random(29), dtype=torch.uint8)
+    pixels[:, 0, 0, :CLASSES] = torch.stack([torch.randperm(CLASSES, generator=random(n)) for n in range(60)]) * 25
+    found = sandbox.run(probes.predictions_of_pixels, pixels)
+    wrong = int((found != pixels[:, 0, 0, :CLASSES].long().argmax(1)).sum())
+    expect(
+        wrong == 0,
+        expected="the class that a model reading single pixels gives to each of 60 images",
+        actual=f"another class for {wrong} of them",
+        because="What is predicted is the image as it is.",
+        looks_like="The images are shifted, flipped or otherwise augmented: that belongs to training.",
+    )
 
 
 @check(
