@@ -162,9 +162,11 @@ class JudgePlugin:
             )
         if isinstance(error, AssertionError):
             return self.record(name, "failed", actual=str(error) or "an assertion failed", **common)
-        return self.record(name, "grader-error", actual=_say(error), because=_OUR_FAULT, **common)
+        because = _NOT_YOURS if isinstance(error, PracticeError) else _OUR_FAULT
+        return self.record(name, "grader-error", actual=_say(error), because=because, **common)
 
 
+_NOT_YOURS = "It is about the kit's files on this machine, not about your code; it does not count against you."
 _OUR_FAULT = (
     "This is a mistake in the kit, not in your code; it does not count against you."
     " Please report it with the output of `practice check --debug`."

@@ -62,7 +62,7 @@ class _Encoder:
             return self.opaque(value)
         if kind is list or kind is tuple:
             return {"l" if kind is list else "t": [self.encode(v, depth + 1) for v in value]}
-        if kind is dict:
+        if kind is dict or (self.strict and isinstance(value, dict)):  # a state_dict is an OrderedDict
             if all(type(k) in (str, int) for k in value):
                 return {"d": [[k, self.encode(v, depth + 1)] for k, v in value.items()]}
             return self.opaque(value)
