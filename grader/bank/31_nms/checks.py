@@ -184,6 +184,7 @@ def test_suppression(sandbox):
     up, down = torch.tensor([0.4, 0.8]), torch.tensor([0.8, 0.4])
     cases = [(two, down, 0.5), (two, up, 0.5), (two, up, 0.8), (small, up, 0.4), (inner, down, 0.5), (apart, up, 0.1)]
     cases += [(two, torch.tensor([-3.0, -1.0]), 0.5), (two + torch.tensor([-30.0, -40.0] * 2), up, 0.5)]
+    cases += [(two / 100, up, 0.5), (small / 100, up, 0.4)]  # coordinates from 0 to 1
     for case, found in zip(cases, sandbox.run(probes.greedy, cases), strict=True):
         boxes, scores, threshold = case
         iou = _iou(*boxes.tolist())
