@@ -16,7 +16,7 @@ import torch.nn.functional as F
 
 def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
     """Given, complete: 3 means (3, 3), for rows and columns."""
-    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 
 def output_size(size: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> int:

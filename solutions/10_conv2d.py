@@ -16,7 +16,7 @@ import torch.nn.functional as F
 
 def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
     """Given, complete: 3 means (3, 3), for rows and columns."""
-    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 
 def output_size(size: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> int:
@@ -39,15 +39,14 @@ def conv2d(
     """(N, C, H, W), (O, C / groups, KH, KW), (O,) -> (N, O, OH, OW)."""
     # solution: begin check the shapes, pad, view all windows, sum over channels and kernel, add the bias
     (sh, sw), (ph, pw), (dh, dw) = _pair(stride), _pair(padding), _pair(dilation)
-    c, h, w = x.shape[1:]
+    c = x.shape[1]
     o, c_group, kh, kw = weight.shape
     if c != c_group * groups or o % groups:
         raise ValueError(f"{c} channels and a weight of shape {tuple(weight.shape)} don't fit {groups} groups")
-    if output_size(h, kh, sh, ph, dh) < 1 or output_size(w, kw, sw, pw, dw) < 1:
-        raise ValueError(f"the kernel is larger than the padded image of {h} x {w}")
 
     x = F.pad(x, (pw, pw, ph, ph))  # F.pad counts from the last axis: columns come first
     # unfold is a view: no pixel is copied. Windows as long as the dilated kernel, of which every d-th pixel is read.
+    # It makes as many of them as output_size says, and raises when the kernel is larger than the padded image.
     windows = x.unfold(2, dh * (kh - 1) + 1, sh).unfold(3, dw * (kw - 1) + 1, sw)
     windows = windows[..., ::dh, ::dw]  # (N, C, OH, OW, KH, KW)
 

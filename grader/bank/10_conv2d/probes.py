@@ -15,7 +15,8 @@ def output_sizes(candidate, cases):
 
 
 def _call(candidate, case):
-    return candidate.conv2d(case["x"], case["weight"], case["bias"], **case["options"])
+    bias = () if case["bias"] is None else (case["bias"],)
+    return candidate.conv2d(case["x"], case["weight"], *bias, **case["options"])
 
 
 def outputs(candidate, cases):
