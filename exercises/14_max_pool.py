@@ -16,7 +16,7 @@ import torch.nn.functional as F
 
 def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
     """Given, complete: 3 means (3, 3), for rows and columns."""
-    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 
 class MaxPool2d(torch.autograd.Function):
@@ -40,4 +40,4 @@ def max_pool2d(
     padding: int | tuple[int, int] = 0,
 ) -> torch.Tensor:
     """(N, C, H, W) -> (N, C, OH, OW); the stride is the kernel's size when none is given."""
-    raise NotImplementedError("TODO: default stride, errors for what can't fit, then apply")
+    raise NotImplementedError("TODO: the default stride, an error for too much padding, then apply")

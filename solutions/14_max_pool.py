@@ -16,7 +16,7 @@ import torch.nn.functional as F
 
 def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
     """Given, complete: 3 means (3, 3), for rows and columns."""
-    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 
 class MaxPool2d(torch.autograd.Function):
@@ -29,7 +29,8 @@ class MaxPool2d(torch.autograd.Function):
         (kh, kw), (sh, sw), (ph, pw) = kernel, stride, padding
         # -inf never wins. Zeros would: in a window of negative numbers they are the maximum.
         padded = F.pad(x, (pw, pw, ph, ph), value=-torch.inf)
-        windows = padded.unfold(2, kh, sh).unfold(3, kw, sw)  # (N, C, OH, OW, KH, KW), a view
+        # (N, C, OH, OW, KH, KW), a view; unfold raises when the kernel is larger than the padded image
+        windows = padded.unfold(2, kh, sh).unfold(3, kw, sw)
         best, at = windows.flatten(4).max(dim=-1)  # at: 0 .. KH * KW - 1, one winner even among equals
 
         # From a place in the window to a place in the image: the window's corner, plus the row and column in it.
@@ -61,13 +62,10 @@ def max_pool2d(
     padding: int | tuple[int, int] = 0,
 ) -> torch.Tensor:
     """(N, C, H, W) -> (N, C, OH, OW); the stride is the kernel's size when none is given."""
-    # solution: begin default stride, errors for what can't fit, then apply
+    # solution: begin the default stride, an error for too much padding, then apply
     kernel, padding = _pair(kernel_size), _pair(padding)
     stride = kernel if stride is None else _pair(stride)
-    for size, k, p in zip(x.shape[2:], kernel, padding, strict=True):
-        if p > k // 2:
-            raise ValueError(f"padding {p} is more than half of the kernel, {k}: a window could hold padding alone")
-        if size + 2 * p < k:
-            raise ValueError(f"a kernel of {k} doesn't fit into {size} pixels with padding {p}")
+    if 2 * padding[0] > kernel[0] or 2 * padding[1] > kernel[1]:  # a window could hold padding alone
+        raise ValueError(f"padding {padding} is more than half of the kernel, {kernel}")
     return MaxPool2d.apply(x, kernel, stride, padding)
     # solution: end
