@@ -152,7 +152,7 @@ def counted(line: str) -> int:
 
 def one(watch: Watch, path: Path, text: str, times: Times, whole: bool) -> None:
     saved = save(path, text)
-    times.checking.append(watch.until(lambda line: "checking…" in line) - saved)
+    times.checking.append(watch.until(lambda line: "checking…" in line and not counted(line)) - saved)
     times.first.append(watch.until(lambda line: counted(line) > 0 or "Score" in line) - saved)
     if whole:
         times.verdict.append(watch.until(lambda line: "Score" in line) - saved)

@@ -18,6 +18,9 @@ HEAVY = {
     "pytest",
     "_pytest",
     "hypothesis",
+    "prompt_toolkit",
+    "watchfiles",
+    "grader.interactive",
     "psutil",
     "multiprocessing",
     "concurrent",
@@ -96,7 +99,8 @@ def test_what_keeps_no_progress_imports_no_database(imported) -> None:  # type: 
     assert "sqlite3" not in imported("show", "1")
 
 
-@pytest.mark.parametrize("name", ("check", "demo", "data", "doctor", "warm", "author"))
+@pytest.mark.parametrize("name", ("check", "watch", "demo", "data", "doctor", "warm", "author"))
 def test_the_help_of_heavy_commands_is_light_too(imported, name: str) -> None:  # type: ignore[no-untyped-def]
     modules = imported(name, "--help")
     assert modules.isdisjoint({"torch", "torchvision", "numpy", "PIL", "pytest", "_pytest"})
+    assert modules.isdisjoint({"prompt_toolkit", "watchfiles"})

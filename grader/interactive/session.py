@@ -42,7 +42,7 @@ from grader.interactive.model import (
 )
 from grader.interactive.pages import Pages
 from grader.interactive.screen import Frame, frame
-from grader.interactive.terminal import Terminal
+from grader.interactive.terminal import HUNG_UP, Terminal
 from grader.interactive.update import update
 from grader.interactive.watching import FileWatcher
 from grader.progress import Store
@@ -83,7 +83,7 @@ class Session:
             await self._terminal.run(self._events)
         finally:
             self._end()
-        return self.state.leaving or 0
+        return HUNG_UP if self.state.leaving is None else self.state.leaving
 
     # --- the loop ----------------------------------------------------------------------------------------
 

@@ -17,7 +17,8 @@ from prompt_toolkit.application.run_in_terminal import run_in_terminal
 from prompt_toolkit.formatted_text import ANSI, StyleAndTextTuples, to_formatted_text
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.keys import Keys
-from prompt_toolkit.layout import FormattedTextControl, Layout, Window
+from prompt_toolkit.layout import Layout, Window
+from prompt_toolkit.layout.controls import UIContent, UIControl
 
 ESCAPE_SECONDS: Final = 0.05
 """How long a lone Esc is waited on for the rest of an arrow key's sequence."""
@@ -55,12 +56,12 @@ class Terminal:
         self._on_stop = on_stop
         self._away = False
         self._crash: BaseException | None = None
-        control = FormattedTextControl(self._text, focusable=True, show_cursor=False)
         self._app: Application[None] = Application(
-            layout=Layout(Window(control, wrap_lines=False, always_hide_cursor=True)),
+            layout=Layout(Window(_Lines(self._text), wrap_lines=False, always_hide_cursor=True)),
             key_bindings=_bindings(on_key),
             full_screen=True,
             mouse_support=False,
+            min_redraw_interval=0.03,  # the judge's events come in bursts; the eye needs no more frames
             enable_page_navigation_bindings=False,
         )
         self._app.ttimeoutlen = ESCAPE_SECONDS
@@ -80,6 +81,8 @@ class Terminal:
         async def work() -> None:
             try:
                 await loop_of_events()
+            except asyncio.CancelledError:
+                raise
             except BaseException as error:
                 self._fail(error)
             else:
@@ -91,8 +94,8 @@ class Terminal:
 
         try:
             await self._app.run_async(pre_run=begin, set_exception_handler=False)
-        except EOFError:
-            self._on_stop(HUNG_UP)  # nobody is there any more
+        except EOFError:  # nobody is there any more
+            pass
         finally:
             if task is not None:
                 task.cancel()
@@ -123,13 +126,13 @@ class Terminal:
         if hasattr(signal, "SIGTSTP"):
             self._app.suspend_to_background()
 
-    def _text(self) -> StyleAndTextTuples:
-        """The screen. A mistake in drawing ends the program properly; inside prompt_toolkit it would hang it."""
+    def _text(self) -> list[str]:
+        """The screen's lines. A mistake in drawing ends the program; inside prompt_toolkit it would hang it."""
         if self._crash is not None:
             return []
         try:
             size = self._app.output.get_size()
-            return _fragments(self._draw(size.columns, size.rows))
+            return self._draw(size.columns, size.rows)
         except Exception as error:
             self._fail(error)
             return []
@@ -166,15 +169,20 @@ def _bindings(on_key: Callable[[str], None]) -> KeyBindings:
     return bindings
 
 
-def _fragments(lines: list[str]) -> StyleAndTextTuples:
-    found: StyleAndTextTuples = []
-    for number, line in enumerate(lines):
-        if number:
-            found.append(("", "\n"))
-        found.extend(_parsed(line))
-    return found
+class _Lines(UIControl):
+    """Shows lines with ANSI styles as they are: no cursor, no wrapping, nothing to edit."""
+
+    def __init__(self, lines: Callable[[], list[str]]) -> None:
+        self._lines = lines
+
+    def create_content(self, width: int, height: int) -> UIContent:
+        lines = self._lines()
+        return UIContent(lambda n: _parsed(lines[n]), line_count=len(lines), show_cursor=False)
+
+    def is_focusable(self) -> bool:
+        return True
 
 
 @functools.lru_cache(maxsize=256)
-def _parsed(line: str) -> tuple[Any, ...]:
-    return tuple(to_formatted_text(ANSI(line)))
+def _parsed(line: str) -> StyleAndTextTuples:
+    return to_formatted_text(ANSI(line))

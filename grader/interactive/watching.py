@@ -20,7 +20,7 @@ from typing import Final
 from grader.interactive.model import Changed, Event, Found, Saved, Unchanged, Vanished
 from grader.judge.submission import Submission, read_submission
 
-STEP_MS: Final = 15
+STEP_MS: Final = 20
 """watchfiles' own rhythm: a change is known after one to two steps."""
 LOOK_MS: Final = 250
 """How often the file's status is looked at, in case that no notification arrives."""
