@@ -238,6 +238,7 @@ def test_ignore_index(sandbox):
         cases += [(logits, targets, {**options, "reduction": r}) for r in ("mean", "sum", "none")]
     logits, targets = _draw(20, 3, 55)
     cases += [(logits, targets, {"ignore_index": c}) for c in (0, 2)]
+    cases.append((torch.ones(3, 1), torch.tensor([0, -100, 0]), {}))  # one class: only 0 is an index
     for (x, y, options), found in zip(cases, sandbox.run(probes.losses, cases), strict=True):
         right = _right(x, y, **options)
         ignore = options.get("ignore_index", -100)
