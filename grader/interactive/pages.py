@@ -252,8 +252,9 @@ def _pairs(rows: list[tuple[str, str]]) -> Table:
 
 
 def _hints(out: Console, state: State) -> None:
+    """Those that were shown, the latest first: on a small screen it is the one that has to be seen."""
     hints = state.place.exercise.hints
-    for n in state.hints:
+    for n in reversed(state.hints):
         out.print(f"Hint {n + 1} of {len(hints)}", style="bold")
         show_markdown(out, hints[n])
         out.print()

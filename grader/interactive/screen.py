@@ -121,7 +121,7 @@ def _next(state: State) -> str:
     if state.page == "list":
         return "Enter opens the exercise."
     if state.missing:
-        return "x writes it anew from the stub; so does your editor, by saving it."
+        return "x writes the stub, or save the file from your editor."
     if state.page == "hint" and len(state.hints) < len(place.exercise.hints):
         return f"h: the next hint. Then change {file} and save."
     if run is None:
