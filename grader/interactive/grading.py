@@ -24,6 +24,7 @@ from grader.workspace import Workspace
 
 AWAKE_SECONDS: Final = 240.0
 """Less than the time after which an idle warm server ends."""
+_PREPARING: Final = threading.Lock()
 
 
 class Grading:
@@ -59,7 +60,7 @@ class Grading:
 
     def _work(self) -> None:
         try:
-            make_data_ready(self._workspace, [self._exercise], self._data, Console(file=_Lines(self._say), width=200))
+            self._prepare()
             card = grade(
                 self._exercise,
                 self._submission,
@@ -80,6 +81,13 @@ class Grading:
             return
         self._tell(Graded(self._run, card, time.monotonic()))
         self._record(card)
+
+    def _prepare(self) -> None:
+        """Data that a cancelled grading is still making is waited for, not made twice."""
+        with _PREPARING:
+            if self._cancellation.requested:
+                raise Cancelled
+            make_data_ready(self._workspace, [self._exercise], self._data, Console(file=_Lines(self._say), width=200))
 
     def _on_event(self, event: JudgeEvent) -> None:
         self._tell(Judged(self._run, event, time.monotonic()))
