@@ -236,6 +236,7 @@ def _expect_trajectories(sandbox, cases, because, names):
 def test_groups(sandbox):
     cases = [_case("SGD", 1, 0, lr=0.1), _case("Adam", 2, 0), _case("AdamW", 3, 0, lr=0.2, betas=(0.5, 0.7))]
     cases += [_case("SGD", 4, 0, lr=0.3, momentum=0.9, nesterov=True, weight_decay=0.1)]
+    cases.append(_case("AdamW", 6, 0))
     cases[1]["groups"] = [{"members": [1], "lr": 0.5}, {"members": [0], "weight_decay": 0.2, "eps": 1e-3}]
     found = sandbox.run(probes.groups, cases)
     generator = {**_case("SGD", 5, 0, lr=0.5), "from": "a generator"}
@@ -295,6 +296,7 @@ def test_own_work(sandbox):
 )
 def test_momentum(sandbox):
     cases = [_case("SGD", 30, 6, lr=0.1, momentum=0.9), _case("SGD", 31, 5, lr=0.05, momentum=0.5, weight_decay=0.2)]
+    cases.append(_case("SGD", 32, 4, lr=0.1, momentum=1.0))
     _expect_trajectories(sandbox, cases, "v ← μ · v + g, starting with g; p ← p − lr · v.", SGD_WRONG)
 
 
