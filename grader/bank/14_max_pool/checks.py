@@ -455,6 +455,7 @@ def test_errors(sandbox):
         "padding 2 with a kernel of 3": ((1, 1, 6, 6), [3, 1, 2], True),
         "padding 1 with a kernel of 1": ((1, 1, 4, 4), [1, 1, 1], True),
         "padding (1, 2) with a kernel of (2, 3)": ((1, 2, 5, 5), [(2, 3), 1, (1, 2)], True),
+        "padding (2, 1) with a kernel of 3": ((1, 2, 6, 6), [3, 1, (2, 1)], True),
         "a kernel of 4 on 3 x 6 pixels": ((1, 1, 3, 6), [4], True),
         "a kernel of (2, 7) on 6 x 4 pixels with padding 1": ((1, 1, 6, 4), [(2, 7), 1, 1], True),
         "padding 2 with a kernel of 5": ((1, 1, 6, 6), [5, 1, 2], False),
