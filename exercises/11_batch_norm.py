@@ -22,7 +22,6 @@ class BatchNorm2d(nn.Module):
         self.num_features = num_features
         self.eps = eps
         self.momentum = momentum
-        self.affine = affine
         raise NotImplementedError("TODO: weight and bias (None if not affine), and three buffers")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

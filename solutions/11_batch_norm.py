@@ -22,7 +22,6 @@ class BatchNorm2d(nn.Module):
         self.num_features = num_features
         self.eps = eps
         self.momentum = momentum
-        self.affine = affine
         # solution: begin weight and bias (None if not affine), and three buffers
         # Parameters are trained and saved; buffers are saved and moved by .to(), but no optimizer sees them.
         self.weight = nn.Parameter(torch.ones(num_features)) if affine else None
@@ -57,7 +56,7 @@ class BatchNorm2d(nn.Module):
 
         with torch.no_grad():  # otherwise every batch's graph would hang on the next one's
             self.num_batches_tracked += 1
-            share = 1 / self.num_batches_tracked.item() if self.momentum is None else self.momentum
+            share = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
             self.running_mean += share * (mean - self.running_mean)
             # unbiased: as an estimate of the variance of all images, the batch's own is too small by (n - 1) / n
             self.running_var += share * (var * n / (n - 1) - self.running_var)
