@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -123,6 +124,12 @@ def tiny(tiny_bank: Path, tiny_workspace: Path) -> Iterator[Practice]:
     shutil.copytree(tiny_workspace, made.home, dirs_exist_ok=True)
     yield made
     found.remove()
+
+
+def pytest_configure() -> None:
+    """A shell's background job, which a test run may be, starts with SIGINT ignored, and hands that down."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -148,8 +148,6 @@ def start(practice: Practice, *arguments: str) -> subprocess.Popen[str]:
         text=True,
         cwd=practice.home,
         env=practice.environ,
-        # As from a terminal: a shell's background job, which a test run may be, starts with SIGINT ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
