@@ -244,7 +244,7 @@ def test_duplicates(sandbox):
         (three, torch.tensor([0.9, 0.8, 0.7]), truth),
         (three, torch.tensor([0.3, 0.8, 0.9]), truth),
         (three, torch.tensor([0.5, 0.5, 0.5]), truth),
-        (three[[1, 1, 1]].repeat(10, 1), torch.tensor([0.5, 0.9, 0.9] * 10), truth),
+        (three[[1, 1, 1]].repeat(20, 1), torch.tensor([0.5, 0.9, 0.9] * 20), truth),
         (three + 5, torch.tensor([0.9, 0.8, 0.7]), torch.cat([truth, truth + 5])),
     ]
     for case, found in zip(cases, sandbox.run(probes.matches, cases), strict=True):
@@ -284,6 +284,10 @@ def test_best_free_truth(sandbox):
         [(4, 12, 0.5, 4.0), (6, 20, 0.3, 6.0), (6, 20, 0.75, 2.0), (12, 40, 0.1, 8.0)]
     ):
         cases[f"{m} truths, {n + 2} detections, threshold {t}"] = _case(m, n, 20 + i, t, spread)
+    boxes, marks, truths, _ = _case(6, 20, 24, spread=6.0)
+    cases["the same in coordinates from 0 to 1"] = (boxes / 160, marks, truths / 160, 0.3)
+    apart = torch.tensor([[0.0, 0.0, 0.1, 0.1], [0.6, 0.7, 0.8, 0.9]])
+    cases["coordinates from 0 to 1, the detection diagonally away"] = (apart[:1], scores[:1], apart[1:], 0.3)
     for (text, case), found in zip(cases.items(), sandbox.run(probes.matches, list(cases.values())), strict=True):
         _expect_hits(found, case, f"({text}) the free truth with the highest IoU, if that reaches the threshold.")
 
