@@ -114,7 +114,8 @@ class Watch:
 
     @property
     def verdict_line(self) -> str:
-        return self.screen.display[-4].rstrip()
+        line = self.screen.buffer[self.screen.lines - 4]  # one line only: drawing all would compete with the judge
+        return "".join(line[x].data for x in range(self.screen.columns)).rstrip()
 
     def until(self, holds: Callable[[str], bool]) -> float:
         """Read until the verdict line fulfils the condition; the moment at which it did."""

@@ -61,7 +61,7 @@ class Terminal:
             key_bindings=_bindings(on_key),
             full_screen=True,
             mouse_support=False,
-            min_redraw_interval=0.03,  # the judge's events come in bursts; the eye needs no more frames
+            min_redraw_interval=0.05,  # the judge's events come in bursts; the eye needs no more frames
             enable_page_navigation_bindings=False,
         )
         self._app.ttimeoutlen = ESCAPE_SECONDS

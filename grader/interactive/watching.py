@@ -20,11 +20,12 @@ from typing import Final
 from grader.interactive.model import Changed, Event, Found, Saved, Unchanged, Vanished
 from grader.judge.submission import Submission, read_submission
 
-STEP_MS: Final = 20
+STEP_MS: Final = 15
 """watchfiles' own rhythm: a change is known after one to two steps."""
 LOOK_MS: Final = 250
 """How often the file's status is looked at, in case that no notification arrives."""
-SHORT_REST: Final = 0.02
+SHORT_REST: Final = 0.0
+"""Nothing beyond watchfiles' own rest: what reads as a whole file is checked, and the next save ends that check."""
 LONG_REST: Final = 0.15
 PATIENCE: Final = 0.4
 """Seconds for which an empty or vanished file may still become something."""
@@ -128,11 +129,12 @@ class FileWatcher:
 
     def _rests(self, status: _Status, seconds: float) -> bool:
         until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            time.sleep(0.01)
+        while True:
             if _status(self._path) != status or self._stopped.is_set():
                 return False
-        return True
+            if time.monotonic() >= until:
+                return True
+            time.sleep(0.01)
 
     def _read(self) -> Submission | None:
         submission = read_submission(self._path, self._shown)
