@@ -85,9 +85,8 @@ class Sandbox:
         )
         exchange, self._next = self._next or self._order(), None
         exchange.limits = exchange._result.limits = limits.scaled(self._slowness())
-        outcome = exchange.run(probes=self._probes, probe=probe.__name__, frames=frames)
+        outcome = exchange.run(frames=frames, meanwhile=self._order_ahead)
         self._take(outcome)
-        self._next = self._order()
         if not outcome.has_value:
             raise ProbeEnded(account_for(outcome), outcome)
         return outcome.value
@@ -119,6 +118,9 @@ class Sandbox:
         if self._next is not None:
             self._next.discard()
             self._next = None
+
+    def _order_ahead(self) -> None:
+        self._next = self._order()
 
     def _order(self) -> Exchange:
         return Exchange(

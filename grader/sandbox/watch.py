@@ -126,14 +126,18 @@ class Exchange:
             self._pump(lambda: self.loaded, cpu=budget, wall=max(self.limits.wall_seconds, budget * 2))
         return self.outcome
 
-    def run(self, *, probes: str, probe: str, frames: list[memoryview]) -> Outcome:
-        """Runs one probe in the loaded candidate and returns how it ended; the worker is gone then."""
+    def run(self, *, frames: list[memoryview], meanwhile: Callable[[], None] = lambda: None) -> Outcome:
+        """Runs one probe in the loaded candidate and returns how it ended; the worker is gone then.
+
+        `meanwhile` is called once the worker has its work.
+        """
         if self.load() is not None:
             assert self.outcome is not None
             return self.outcome
         self._result.during = "running"
         self._cpu_before = tree.usage(self.worker.pid).cpu_seconds
         self._post(frames)
+        meanwhile()
         self._pump(lambda: self._done, cpu=self.limits.cpu_seconds, wall=self.limits.wall_seconds)
         assert self.outcome is not None
         return self.outcome
