@@ -104,19 +104,15 @@ def test_a_survivor_is_noticed(tiny: Practice) -> None:
     from tests import tiny_kit
 
     mutants = Path(tiny.environ["PRACTICE_BANK"]) / tiny_kit.ADD / "mutants.toml"
-    before = mutants.read_text(encoding="utf-8")
-    added = (
-        '\n[[mutant]]\nname = "no-mutant-at-all"\nkilled_by = "{}"\nwhy = "changes a space"\n'
-        'replace = [["return a + b", "return  a + b"]]\n'
-    )
-    killer = re.search(r'killed_by = "(\w+)"', before)
-    assert killer is not None
+    row = '[[mutant]]\nname = "{}"\nkilled_by = "{}"\nwhy = "a test"\nreplace = [["return a + b", "return {}"]]\n'
+    honest = row.format("minus", "test_sum", "a - b") + row.format("flat", "test_broadcast", "(a.ravel() + b)[:3]")
     try:
-        mutants.write_text(before + added.format(killer[1]), encoding="utf-8")
+        mutants.write_text(honest, encoding="utf-8")
+        assert tiny("author", "verify", tiny_kit.ADD).returncode == 0
+        mutants.write_text(honest + row.format("no-mutant-at-all", "test_sum", " a + b"), encoding="utf-8")
         run = tiny("author", "verify", tiny_kit.ADD, "--json")
         assert run.returncode == 1
-        assert "no-mutant-at-all" in run.stdout + run.stderr
+        assert "no-mutant-at-all" in json.dumps(json.loads(run.stdout))
+        assert "survives" in run.stdout
     finally:
-        mutants.write_text(before, encoding="utf-8")
-    assert tiny("author", "verify", tiny_kit.ADD, "--json").returncode == 0
-    json.loads(tiny("author", "verify", tiny_kit.ADD, "--json").stdout)
+        mutants.unlink(missing_ok=True)
