@@ -233,7 +233,8 @@ def main(arguments: list[str]) -> int:
         prepare(set(request.get("needs", [])))
         gc.freeze()
         judge(connection, request)
-        return 0
+        connection.close()
+        os._exit(0)  # taking torch down in order would cost more than a check
     path = Path(arguments[0])
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
