@@ -84,8 +84,8 @@ class Sandbox:
             {"cpu_seconds": cpu_seconds, "wall_seconds": wall_seconds, "memory_mb": memory_mb}
         )
         exchange, self._next = self._next or self._order(), None
-        exchange.limits = exchange._result.limits = limits.scaled(self._slowness())
-        outcome = exchange.run(frames=frames, meanwhile=self._order_ahead)
+        exchange.limit(limits.scaled(self._slowness()))
+        outcome = exchange.run(frames=frames, meanwhile=self.order_ahead)
         self._take(outcome)
         if not outcome.has_value:
             raise ProbeEnded(account_for(outcome), outcome)
@@ -101,12 +101,17 @@ class Sandbox:
 
     # --- for the judge ---------------------------------------------------------------------------------
 
-    def load(self) -> Outcome | None:
-        """Loads the candidate once, ahead of all checks. Returns how it ended when it can't be loaded."""
+    def order_ahead(self) -> None:
+        """Starts the worker of the next probe, which loads the candidate meanwhile."""
         self._next = self._order()
+
+    def load(self) -> Outcome | None:
+        """Waits until the worker ordered ahead has loaded the candidate. Returns how it ended when it can't."""
+        if self._next is None:
+            self.order_ahead()
+        assert self._next is not None
         outcome = self._next.load()
         if outcome is not None:
-            self._take(outcome)
             self._next = None
         return outcome
 
@@ -118,9 +123,6 @@ class Sandbox:
         if self._next is not None:
             self._next.discard()
             self._next = None
-
-    def _order_ahead(self) -> None:
-        self._next = self._order()
 
     def _order(self) -> Exchange:
         return Exchange(

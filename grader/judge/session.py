@@ -113,7 +113,7 @@ class _Session:
         )
         try:
             if request.problem is None:
-                sandbox._next = sandbox._order()
+                sandbox.order_ahead()
             checks = loading.load_checks(exercise.folder)
             declared = loading.declared(checks)
             self.emit(Started(tuple((c.id, c.mark.title, c.mark.points) for c in declared), source or "none"))
@@ -156,10 +156,9 @@ class _Session:
                 self.request.problem,
                 "Nothing in the file could be run.",
             ), ""
-        outcome = sandbox._next.load() if sandbox._next is not None else None
+        outcome = sandbox.load()
         if outcome is None:
             return None, ""
-        sandbox._next = None
         return account_for(outcome), outcome.output
 
     def unloadable(

@@ -119,6 +119,10 @@ class Exchange:
 
     # --- what the judge asks for -------------------------------------------------------------------
 
+    def limit(self, limits: Limits) -> None:
+        """Sets the limits of the probe that is to run, when they differ from those it was ordered with."""
+        self.limits = self._result.limits = limits
+
     def load(self) -> Outcome | None:
         """Waits until the candidate is loaded. Returns None then, or how it ended instead."""
         if not self.loaded and self.outcome is None:
