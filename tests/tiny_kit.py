@@ -110,6 +110,9 @@ datasets = []
 needs = []
 title = { en = "Repair the maximum" }
 
+[verify]
+planted = ["test_largest"]
+
 [[hints]]
 en = "Look at the sign."
 
@@ -124,6 +127,10 @@ _MAX_STUB = '''\
 
 def largest(values):
     return min(values)
+
+
+if __name__ == "__main__":
+    print(largest([9, 10]))
 '''
 
 _MAX_SOLUTION = '''\
@@ -132,6 +139,10 @@ _MAX_SOLUTION = '''\
 
 def largest(values):
     return max(values)
+
+
+if __name__ == "__main__":
+    print(largest([9, 10]))
 '''
 
 _MAX_PROBES = """\

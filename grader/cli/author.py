@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from grader.catalog import TRACKS
 from grader.cli.calibrate import command as calibrate
 from grader.cli.proving import grader_of, side_by_side
 from grader.errors import PracticeError, UsageProblem
@@ -38,6 +39,27 @@ def stubs(check: bool, exercises: tuple[str, ...]) -> None:
     if check and code == 0:
         click.echo("The stubs are what the solutions generate.")
     raise click.exceptions.Exit(code)
+
+
+@command.command("new")
+@click.argument("id", metavar="ID")
+@click.option("--kind", type=click.Choice(["implement", "debug"]), default="implement", show_default=True)
+@click.option(
+    "--track", type=click.Choice(TRACKS), help="[default: core, or debug for that kind]", metavar="|".join(TRACKS)
+)
+@click.option("--title", default="", help="The title that `practice list` shows.")
+def new(id: str, kind: str, track: str | None, title: str) -> None:
+    """Start the exercise ID (`40_focal_loss`): a small one that works, to be rewritten piece by piece."""
+    from grader import skeleton
+    from grader.stubs import main
+
+    plan = skeleton.Plan(id, kind, track or ("debug" if kind == "debug" else "core"), title)
+    for path in skeleton.write(plan):
+        click.echo(path)
+    main([id])
+    click.echo(
+        f"Rewrite them, then `practice author verify {id[:2]}`; docs/authoring.md tells what goes where.", err=True
+    )
 
 
 @command.command("verify")

@@ -6,6 +6,8 @@ goes the way of every learner's file; nothing here renders.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 import tomllib
 from collections.abc import Callable, Iterable, Sequence
@@ -23,6 +25,7 @@ Kind = Literal["stub", "solution", "alternate", "mutant"]
 Grade = Callable[[Path, bool], Scorecard]
 """Grades the file; with True it may stop after the first failure."""
 
+_SCRIPT_SECONDS: Final = 120.0
 _MUTANT_KEYS: Final = frozenset({"name", "killed_by", "why", "replace", "source"})
 
 
@@ -44,7 +47,7 @@ class Case:
             return f"fails {self.killed_by}"
         if self.kind == "stub":
             if self.exercise.kind == "debug":
-                return "does not pass"
+                return f"runs, scores {stub_score(self.exercise)}, fails " + ", ".join(planted(self.exercise))
             return f"scores {stub_score(self.exercise)}, the rest not implemented"
         return "passes"
 
@@ -102,7 +105,10 @@ def run(case: Case, grade: Grade) -> Outcome:
         path = Path(folder) / f"{case.exercise.id}.py"
         path.write_text(case.source, "utf-8")
         card = grade(path, case.kind == "mutant")
-    return Outcome(case, card, _complaint(case, card))
+        complaint = _complaint(case, card)
+        if complaint is None and case.exercise.kind == "debug" and case.kind in ("stub", "solution"):
+            complaint = _script_complaint(path)
+    return Outcome(case, card, complaint)
 
 
 def idle_checks(found: Sequence[Case], solution: Scorecard) -> list[str]:
@@ -118,6 +124,20 @@ def stub_score(exercise: Exercise) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 100:
         raise ContentError(f"{where}: verify.stub_score must be a whole number from 0 to 99, not {value!r}.")
     return value
+
+
+def planted(exercise: Exercise) -> tuple[str, ...]:
+    """The checks of the bugs planted in a `debug` exercise's script: `[verify] planted = ["test_…"]`.
+
+    Empty for other kinds. Raises ContentError where a `debug` exercise names none.
+    """
+    if exercise.kind != "debug":
+        return ()
+    where = exercise.folder / "exercise.toml"
+    names = _table(where).get("verify", {}).get("planted")
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise ContentError(f'{where}: [verify] planted = ["test_…"] has to name a check for every planted bug.')
+    return tuple(names)
 
 
 def _complaint(case: Case, card: Scorecard) -> str | None:
@@ -136,18 +156,46 @@ def _complaint(case: Case, card: Scorecard) -> str | None:
 
 
 def _stub_complaint(case: Case, card: Scorecard) -> str | None:
-    if case.exercise.kind == "debug":
-        return "the stub already passes" if card.passed else None
     if card.problem:
         return card.problem
     due = stub_score(case.exercise)
     if card.score != due:
         return f"the stub scores {card.score}, not {due}"
+    if case.exercise.kind == "debug":
+        return _planted_complaint(planted(case.exercise), card)
     allowed = ("passed", "blocked", "not-implemented") if due else ("blocked", "not-implemented")
     for record in card.checks:
         if record.verdict not in allowed:
             return f"{record.id} is {record.verdict}, not not-implemented: {record.actual or ''}".rstrip(": ")
     return None
+
+
+def _planted_complaint(names: Sequence[str], card: Scorecard) -> str | None:
+    verdicts = {record.id: record.verdict for record in card.checks}
+    for name in names:
+        if verdicts.get(name) != "failed":
+            return (
+                f"the stub's {name} is {verdicts.get(name, 'no check')}, but each planted bug fails a check of its own"
+            )
+    return None
+
+
+def _script_complaint(path: Path) -> str | None:
+    """What a learner would see who runs the script before reading it: it has to end, and without an error."""
+    try:
+        done = subprocess.run(
+            [sys.executable, path.name],
+            cwd=path.parent,
+            capture_output=True,
+            text=True,
+            timeout=_SCRIPT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"run as a script it takes more than {_SCRIPT_SECONDS:.0f} seconds"
+    if done.returncode != 0:
+        return f"run as a script it ends with exit code {done.returncode}: {done.stderr.strip()[-300:]}"
+    return None if done.stdout.strip() else "run as a script it prints nothing: a learner has nothing to go by"
 
 
 def _mutant_complaint(case: Case, card: Scorecard) -> str | None:
