@@ -39,9 +39,11 @@ class ProbeEnded(Exception):
 
 
 def account_for(outcome: Outcome) -> Account:
-    """The account of an outcome that brought no evidence."""
+    """The account of an outcome that brought no evidence, or brought some after being denied something."""
     if outcome.killed is not None:
         return _killed(outcome)
+    if outcome.denied and not (outcome.error is not None and _is_denied(outcome.error)):
+        return _swallowed(outcome)
     if outcome.error is not None:
         return _raised(outcome, outcome.error)
     return _ended(outcome)
@@ -237,14 +239,32 @@ def _is_denied(error: dict[str, Any]) -> bool:
     return error.get("errno") in (errno.EACCES, errno.EPERM) and "PermissionError" in error["kinds"]
 
 
+_STAYING = (
+    "While it is graded, code may read Python and its libraries, write in its temporary folder, and nothing else: no"
+    " other files, no network, no other processes."
+)
+
+
+def _swallowed(outcome: Outcome) -> Account:
+    """Denied, and the error caught: the answer may even be right, but it isn't only its own."""
+    what, line = outcome.denied[0]
+    more = f", and {len(outcome.denied) - 1} more" if len(outcome.denied) > 1 else ""
+    return Account(
+        "forbidden",
+        "code that stays with its own arguments and its scratch folder",
+        f"it tried something that the sandbox denies: {what}{more}",
+        _STAYING + " Catching the error doesn't undo the attempt.",
+        location=f"line {line}",
+    )
+
+
 def _denied(said: str, error: dict[str, Any], location: str | None) -> Account:
     target = f" ({error['filename']})" if error.get("filename") and error["filename"] not in said else ""
     return Account(
         "forbidden",
         "code that stays with its own arguments and its scratch folder",
         f"it tried something that the sandbox denies: {said}{target}",
-        "While it is graded, code may read Python and its libraries, write in its temporary folder, and nothing"
-        " else: no other files, no network, no other processes.",
+        _STAYING,
         location=location,
     )
 

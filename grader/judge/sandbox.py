@@ -39,7 +39,6 @@ class Sandbox:
         self.measures: dict[str, float] = {}
         self.notes: list[str] = []
         self.output: list[str] = []
-        self.forbidden: str | None = None
         self._launcher = launcher
         self._candidate = source
         self._probes = probes
@@ -87,7 +86,7 @@ class Sandbox:
         exchange.limit(limits.scaled(self._slowness()))
         outcome = exchange.run(frames=frames, meanwhile=self.order_ahead)
         self._take(outcome)
-        if not outcome.has_value:
+        if not outcome.has_value or outcome.denied:
             raise ProbeEnded(account_for(outcome), outcome)
         return outcome.value
 

@@ -40,6 +40,8 @@ class Outcome:
     value: Any = None
     has_value: bool = False
     error: dict[str, Any] | None = None
+    denied: list[tuple[str, int]] = field(default_factory=list)
+    """What the candidate was denied, with the line, as far as the worker tells; also where it swallowed the error."""
     during: str = "loading"
     """`loading`, `preparing` or `running`."""
     killed: Reason | None = None
@@ -270,9 +272,11 @@ class Exchange:
             self.on_progress(header["done"], header["total"], value if isinstance(value, float) else None)
         elif kind == "value" and self.loaded and not self._done and self._result.during == "running":
             self._result.value, self._result.has_value = value, True
+            self._result.denied = _denials(header.get("denied"))
             self._done = True
         elif kind == "raised" and not self._done and _is_error(header.get("error")):
             self._result.error = header["error"]
+            self._result.denied = _denials(header.get("denied"))
             self._result.during = str(header.get("while", self._result.during))
             self._done = True
             if not self.loaded:
@@ -351,6 +355,14 @@ def _alive(pid: int) -> bool:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return False
+
+
+def _denials(found: Any) -> list[tuple[str, int]]:
+    """The well-formed rows of a worker's list of denials."""
+    if not isinstance(found, list):
+        return []
+    rows = [row for row in found[:20] if isinstance(row, list) and [type(part) for part in row] == [str, int]]
+    return [(what[:500], line) for what, line in rows]
 
 
 _ERROR_FIELDS = {

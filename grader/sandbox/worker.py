@@ -12,7 +12,6 @@ import random
 import signal
 import socket
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from grader.sandbox.candidate import (
 )
 from grader.sandbox.confine import Confinement, limit_resources, own_environment
 from grader.sandbox.limits import Limits
+from grader.sandbox.witness import Witness
 
 CHANNEL_FD = 200
 """Far above what Python hands out, so that accidents (`os.closerange(3, 100)`) miss it."""
@@ -89,7 +89,7 @@ def close_in(scratch: Path, limits: Limits, confinement: Confinement) -> None:
     sys.argv[:] = [CANDIDATE_FILE]
 
 
-def serve(channel: Channel, on_ready: Callable[[], None] = lambda: None) -> None:
+def serve(channel: Channel, witness: Witness) -> None:
     """Loads the candidate as the first frame says, then runs the probe that the second one names.
 
     Never returns normally to code of the kit: the caller ends the process.
@@ -104,11 +104,10 @@ def serve(channel: Channel, on_ready: Callable[[], None] = lambda: None) -> None
     torch._C._set_deterministic_algorithms(True, warn_only=True)
     send = channel.send
     seed_everything(header["seed"])
-    on_ready()
     try:
         module = make_module(CANDIDATE, CANDIDATE_FILE, header["source"])
     except BaseException as error:
-        send({"kind": "raised", "while": "loading", "error": describe_error(error)})
+        send({"kind": "raised", "while": "loading", "error": describe_error(error), "denied": witness.denied()})
         return
     send({"kind": "loaded"})
 
@@ -127,10 +126,10 @@ def serve(channel: Channel, on_ready: Callable[[], None] = lambda: None) -> None
     try:
         value = function(module, *arguments["args"], **arguments["kwargs"])
     except BaseException as error:
-        send({"kind": "raised", "while": "running", "error": describe_error(error)})
+        send({"kind": "raised", "while": "running", "error": describe_error(error), "denied": witness.denied()})
         return
     try:
-        send({"kind": "value"}, value)
+        send({"kind": "value", "denied": witness.denied()}, value)
     except MemoryError as error:
         send({"kind": "raised", "while": "running", "error": describe_error(error)})
 
@@ -161,7 +160,8 @@ def run_forked(
         if ruleset >= 0:
             os.close(ruleset)
             confinement._ruleset = None
-        serve(Channel(socket.socket(fileno=CHANNEL_FD)))
+        witness = Witness(scratch, confinement.secret)
+        serve(Channel(socket.socket(fileno=CHANNEL_FD)), witness)
         status = 0
     except BaseException:
         import traceback
