@@ -137,9 +137,9 @@ shift 2
 "$@"
 """
     used = sum(path.stat().st_size // 4096 * 4 + 8 for path in folder.rglob("*"))
+    check = [*practice.command, "check", EXERCISE]
     return subprocess.run(
-        ["unshare", "-rm", "sh", "-c", script, "sh", str(folder), str(used + kilobytes), *practice.command]
-        + ["check", EXERCISE],
+        ["unshare", "-rm", "sh", "-c", script, "sh", str(folder), str(used + kilobytes), *check],
         capture_output=True,
         text=True,
         cwd=practice.home,
