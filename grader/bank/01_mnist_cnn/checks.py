@@ -585,8 +585,15 @@ def test_steps_by_hand(sandbox):
                 f"(the true steps move them by up to {float((weight - task[0]).abs().max()):.3g})",
                 because="each batch: clear the gradients, loss_fn(model(images), labels), backward, one step of the "
                 "optimizer that was passed in.",
-                looks_like=suspect(evidence, step_suspects(task, case)),
+                looks_like=suspect(evidence, step_suspects(task, case)) or own_optimizer(evidence),
             )
+
+
+def own_optimizer(evidence):
+    """Weights that moved though the optimizer at hand never stepped."""
+    if evidence["steps"] == 0:
+        return "an optimizer of your own, made inside: the weights move, but the one passed in never steps."
+    return None
 
 
 def suspect(evidence, suspects):
@@ -668,7 +675,11 @@ def test_mean_loss(sandbox):
         float,
         because="a number to print and store; a tensor would keep the whole graph of "
         "its batch alive, and memory would grow from epoch to epoch.",
-        looks_like=None if found["ragged"] is not None else "a missing return.",
+        looks_like="a missing return."
+        if found["ragged"] is None
+        else "loss tensors added up without `.item()`."
+        if isinstance(found["ragged"], torch.Tensor)
+        else None,
     )
     expect_close(
         found["ragged"],
@@ -853,6 +864,10 @@ def accuracy_suspects(value, images, labels, sizes):
         ("right predictions divided by the number of batches.", sum(right) / len(sizes)),
         ("right predictions divided by batches times the first one's size.", sum(right) / (len(sizes) * sizes[0])),
         ("the smallest logit taken for the prediction (argmin).", float((logits.argmin(1) == labels).float().mean())),
+        (
+            "the second-best class counted instead of the best.",
+            float((logits.topk(2, dim=1).indices[:, 1] == labels).float().mean()),
+        ),
         ("the last batch left out.", sum(right[:-1]) / max(1, sum(sizes[:-1]))),
     ]
     return [said for said, number in wrong if near(value, number)]

@@ -281,8 +281,11 @@ def steps_on_linear_model(candidate, weight, bias, images, labels, cases):
                 parameter.grad = torch.full_like(parameter, case["stale"])
         count = sum(case["sizes"])
         loader = Batches(images[:count], labels[:count], case["sizes"])
+        steps = []
+        optimizer.register_step_pre_hook(lambda *_, steps=steps: steps.append(1))
         returned = candidate.train_one_epoch(model, loader, optimizer, loss_of(case))
-        results.append({"weight": model.linear.weight, "bias": model.linear.bias, "returned": returned})
+        weight_after, bias_after = model.linear.weight, model.linear.bias
+        results.append({"weight": weight_after, "bias": bias_after, "returned": returned, "steps": len(steps)})
     return results
 
 

@@ -434,6 +434,9 @@ def expect_groups(case: dict[str, Any], found: dict[str, Any], wanted: set[str],
         expected=f"{where}parameters that require a gradient, only",
         actual=f"also in a group: {listed(extra)}",
         because="What doesn't train has no business in the optimizer.",
+        looks_like="All parameters are sorted into groups, and their requires_grad isn't looked at."
+        if where and len(extra) + len(wanted) >= len(names_of(WIDTHS))
+        else None,
     )
     expect(
         not missing,
