@@ -1,24 +1,24 @@
 """Grades every reference and alternate many times, alone and under full load, and counts verdicts that differ.
 
-    python benchmarks/stability.py --runs 30                 # all exercises, half of the runs with every core busy
+    python benchmarks/stability.py --runs 30 --alone 5       # of each file's 30 runs 5 alone, 25 under load
     python benchmarks/stability.py 05 00 --runs 6
 
-Each run has another PYTHONHASHSEED, and every other one a server of its own. Prints a table; exits with 1 when any
-check of any run was not passed.
+Under load one more grading than there are cores runs at any time. Each run has another PYTHONHASHSEED, and every other
+one a server of its own. Prints a table; exits with 1 when any check of any run was not passed.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import multiprocessing
 import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from statistics import median
 
 from rich.console import Console
 from rich.table import Table
@@ -27,25 +27,6 @@ from grader.catalog import Catalog, Exercise
 from grader.workspace import kit_solutions
 
 PRACTICE = str(Path(sys.executable).with_name("practice"))
-
-
-def spin() -> None:
-    while True:
-        sum(i * i for i in range(100_000))
-
-
-@contextlib.contextmanager
-def busy(count: int) -> Iterator[None]:
-    """Keeps `count` cores busy with processes of normal priority."""
-    processes = [multiprocessing.get_context("spawn").Process(target=spin, daemon=True) for _ in range(count)]
-    for process in processes:
-        process.start()
-    try:
-        yield
-    finally:
-        for process in processes:
-            process.kill()
-            process.join()
 
 
 def grade(exercise: Exercise, file: Path, run: int) -> tuple[bool, float, list[str]]:
@@ -64,38 +45,43 @@ def grade(exercise: Exercise, file: Path, run: int) -> tuple[bool, float, list[s
     return not wrong, card["seconds"], wrong
 
 
+def runs(exercise: Exercise, file: Path, numbers: Iterable[int], at_once: int) -> list[tuple[bool, float, list[str]]]:
+    with ThreadPoolExecutor(at_once) as pool:
+        return list(pool.map(lambda run: grade(exercise, file, run), numbers))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("exercises", nargs="*")
-    parser.add_argument("--runs", type=int, default=30)
+    parser.add_argument("--runs", type=int, default=30, help="of each file")
+    parser.add_argument("--alone", type=int, help="how many of them alone (default: half)")
     options = parser.parse_args()
+    alone = options.runs // 2 if options.alone is None else min(options.alone, options.runs)
     catalog = Catalog.load()
     chosen = [catalog.find(e) for e in options.exercises] or list(catalog)
-    table = Table("exercise", "file", "alone", "loaded", "flips", "slowest")
+    table = Table("exercise", "file", "alone", "loaded", "not passed", "median s", "slowest s")
     flips = 0
     for exercise in chosen:
-        files = [kit_solutions() / f"{exercise.id}.py", *sorted((exercise.folder / "alternates").glob("*.py"))]
-        for file in files:
-            good, faults, slowest = Counter[str](), Counter[str](), 0.0
-            for run in range(options.runs):
-                loaded = run >= options.runs // 2
-                with busy(os.cpu_count() or 1) if loaded else contextlib.nullcontext():
-                    passed, seconds, wrong = grade(exercise, file, run)
-                good["loaded" if loaded else "alone"] += passed
-                slowest = max(slowest, seconds)
-                faults.update(wrong)
-                flips += not passed
-            half = options.runs // 2
+        for file in [
+            kit_solutions() / f"{exercise.id}.py",
+            *sorted((exercise.folder / "alternates").glob("*.py")),
+        ]:
+            quiet = runs(exercise, file, range(alone), 1)
+            loaded = runs(exercise, file, range(alone, options.runs), (os.cpu_count() or 1) + 1)
+            faults = Counter(fault for _, _, wrong in quiet + loaded for fault in wrong)
+            flips += sum(not passed for passed, _, _ in quiet + loaded)
+            seconds = [[took for _, took, _ in part] or [0.0] for part in (quiet, loaded)]
             table.add_row(
                 exercise.id,
-                file.stem,
-                f"{good['alone']}/{half}",
-                f"{good['loaded']}/{options.runs - half}",
+                "solution" if file.stem == exercise.id else file.stem,
+                f"{sum(passed for passed, _, _ in quiet)}/{len(quiet)}",
+                f"{sum(passed for passed, _, _ in loaded)}/{len(loaded)}",
                 ", ".join(f"{k} ×{v}" for k, v in faults.items()) or "none",
-                f"{slowest:.1f} s",
+                " / ".join(f"{median(part):.1f}" for part in seconds),
+                " / ".join(f"{max(part):.1f}" for part in seconds),
             )
             Console(stderr=True).print(f"{exercise.id} {file.stem}: {dict(faults) or 'no flip'}")
-    Console().print(table)
+    Console(width=140).print(table)
     return 1 if flips else 0
 
 
