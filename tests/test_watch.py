@@ -26,8 +26,22 @@ HALF = "def add(a, b):\n    import torch\n    return torch.stack([x + y for x, y
 SLOW = "import time\n\n\ndef add(a, b):\n    time.sleep(600)\n"
 SLOW_SECOND = "import time\n\n\ndef add(a, b):\n    if a.ndim == 2:\n        time.sleep(600)\n    return a + b\n"
 SLOW_START = "import time\n\ntime.sleep(600)\n"
+TALKING = "def add(a, b):\n    print(*range(100), sep='\\n')\n    return a - b\n"
+FLOOD = "def add(a, b):\n    print('h\\n' * 10_000_000)\n    return a - b\n"
 
 TRAIN = "03_tiny_train"
+TRAIN_QUICK = """
+
+@check("Quick {n}", points=5, why="There are many checks.")
+def test_quick_{n}(sandbox):
+    pass
+"""
+TRAIN_CHECK = """
+
+@check("It arrives", points=25, why="Descent is the idea of training.")
+def test_descends(sandbox):
+    expect_at_most(sandbox.run(probes.descend), 0.5, because="Each step halves the distance.")
+"""
 TRAIN_FILES = {
     f"bank/{TRAIN}/exercise.toml": """\
 id = "03_tiny_train"
@@ -63,16 +77,14 @@ def descend(candidate):
         time.sleep(0.25)
     return x
 """,
-    f"bank/{TRAIN}/checks.py": """\
-from grader.checking import check, expect_at_most
-
-from . import probes
-
-
-@check("It arrives", points=100, why="Descent is the idea of training.")
-def test_descends(sandbox):
-    expect_at_most(sandbox.run(probes.descend), 0.5, because="Each step halves the distance.")
-""",
+    f"bank/{TRAIN}/checks.py": "".join(
+        [
+            "from grader.checking import check, expect_at_most\n\nfrom . import probes\n",
+            *(TRAIN_QUICK.format(n=n) for n in range(1, 4)),
+            TRAIN_CHECK,
+            *(TRAIN_QUICK.format(n=n) for n in range(4, 16)),
+        ]
+    ),
     f"solutions/{TRAIN}.py": """\
 def step(x):
     # solution: begin one expression
@@ -111,7 +123,8 @@ def practice(warm: Practice) -> Practice:
     """The shared workspace as `practice init` made it."""
     shutil.rmtree(warm.home / "exercises", ignore_errors=True)
     shutil.copytree(warm.home / "stubs", warm.home / "exercises")
-    shutil.rmtree(warm.home / ".practice", ignore_errors=True)
+    state = warm.home / ".practice"
+    state.unlink() if state.is_file() else shutil.rmtree(state, ignore_errors=True)
     return warm
 
 
@@ -131,6 +144,12 @@ def watch(practice: Practice) -> Iterator[Watch]:
     yield start
     for terminal in started:
         terminal.kill()
+
+
+@pytest.fixture
+def home(practice: Practice) -> Path:
+    """The workspace."""
+    return practice.home
 
 
 @pytest.fixture
@@ -196,9 +215,11 @@ def test_work_from_before_is_graded_at_once(watch: Watch, file: Path) -> None:
 
 
 def test_a_missing_file_is_said_and_written_on_demand(watch: Watch, file: Path) -> None:
-    file.unlink()
     terminal = watch("01")
-    assert "x write it" in terminal.until("doesn't exist")
+    terminal.until("the verdict comes here")
+    file.unlink()
+    text = terminal.until("doesn't exist")
+    assert "x write it" in text and "Write add(a, b)" in text
     terminal.press("x")
     terminal.until("Wrote the stub exercises/01_tiny_add.py")
     assert "solution" not in file.read_text() and "TODO" in file.read_text()
@@ -231,6 +252,52 @@ def test_a_file_that_is_no_python_gets_its_verdict(watch: Watch, file: Path) -> 
     file.write_text("def add(a, b:\n    return\n")
     text = terminal.until("Score 0/100")
     assert "can't be graded as it is" in text and "None of the 2 checks could run." in text
+
+
+def test_a_file_that_cannot_be_imported_names_the_line(watch: Watch, file: Path) -> None:
+    terminal = watch()
+    terminal.until("the verdict comes here")
+    file.write_text(f"import torhc\n{RIGHT}")
+    text = terminal.until("Score 0/100")
+    assert "No module named 'torhc'" in text and "line 1: import torhc" in text
+    assert "Next: repair what keeps 01_tiny_add.py from loading, and save." in text
+    terminal.press("d")
+    text = terminal.until(lambda text: "Esc back" in text)
+    assert "can't be graded as it is" in text and "line 1: import torhc" in text
+    assert "The sum is right" not in text, "no check is to blame"
+
+
+def test_work_at_import_is_said_while_it_lasts(watch: Watch, file: Path) -> None:
+    terminal = watch()
+    terminal.until("the verdict comes here")
+    file.write_text(SLOW_START)
+    terminal.until("your file is being loaded")
+
+
+def test_what_was_printed_leaves_room_for_the_reason(watch: Watch, file: Path) -> None:
+    file.write_text(TALKING)
+    terminal = watch()
+    text = terminal.until("✗ Score 0/100")
+    assert "│ ✗ The sum is right" in text and "lines left out]" in text
+    terminal.press("d")
+    text = terminal.until("Esc back")
+    assert re.search(r"printed +0$", text, re.MULTILINE) and "left out" not in text
+
+
+def test_of_a_flood_no_lines_are_counted(watch: Watch, file: Path) -> None:
+    file.write_text(FLOOD)
+    text = watch().until("✗ Score 0/100")
+    assert "printed too much" in text and "[most of the lines left out]" in text
+
+
+def test_what_cannot_be_recorded_is_said_whole_and_the_next_step_stays(watch: Watch, file: Path, home: Path) -> None:
+    (home / ".practice").write_text("in the way")
+    file.write_text(WRONG)
+    terminal = watch()
+    text = terminal.until(lambda text: "then run the command again." in " ".join(text.split()))
+    assert "This attempt was not recorded." in text
+    assert "Next: change 01_tiny_add.py and save, or h for a hint." in text
+    assert text.split("\n")[-4].startswith("✗ Score 0/100"), "the verdict stays where it is"
 
 
 def in_place(file: Path, text: str) -> None:
@@ -325,10 +392,10 @@ def test_results_so_far_stay_visible(watch: Watch, file: Path) -> None:
     terminal = watch()
     terminal.until("the verdict comes here")
     file.write_text(SLOW_SECOND)
-    terminal.until("checking… 1/2")
+    assert "before" not in terminal.until("checking… 1/2")
     file.write_text(SLOW_START)
     text = terminal.until("checking… 0/2")
-    assert "60/60" in text, text
+    assert re.search(r"60/60 +before", text), text
 
 
 def test_escape_stops_a_check_and_r_runs_it_again(watch: Watch, file: Path, practice: Practice) -> None:
@@ -344,6 +411,37 @@ def test_escape_stops_a_check_and_r_runs_it_again(watch: Watch, file: Path, prac
     terminal.until("checking… 1/2")
     file.write_text(RIGHT)
     terminal.until("Score 100/100")
+
+
+def test_where_it_was_stopped_stays_in_sight(watch: Watch, home: Path) -> None:
+    terminal = watch("03", rows=14)
+    terminal.until("the verdict comes here")
+    (home / "exercises" / f"{TRAIN}.py").write_text("def step(x):\n    return x / 2\n")
+    terminal.until("checking… 3/16")
+    terminal.press("\x1b")
+    text = terminal.until("Stopped after 3 of 16 checks")
+    assert "It arrives (stopped)" in text
+    assert re.search(r"✓ Quick 3 +5/5", text)
+
+
+def test_saving_again_runs_what_was_stopped(watch: Watch, file: Path) -> None:
+    terminal = watch()
+    terminal.until("the verdict comes here")
+    file.write_text(SLOW)
+    terminal.until("checking… 0/2")
+    terminal.press("\x1b")
+    terminal.until("Stopped after 0 of 2 checks")
+    file.write_text(SLOW)
+    terminal.until("checking… 0/2")
+
+
+def test_while_something_else_is_read_escape_does_not_claim_to_stop(watch: Watch, file: Path) -> None:
+    terminal = watch()
+    terminal.until("the verdict comes here")
+    file.write_text(SLOW)
+    assert "Esc stops" in terminal.until("checking… 0/2")
+    terminal.press("s")
+    assert "Esc stops" not in terminal.until("Esc back")
 
 
 # --- keys ----------------------------------------------------------------------------------------------------
@@ -387,6 +485,28 @@ def test_the_statement_comes_back(watch: Watch, file: Path) -> None:
     terminal.until("Write add(a, b)")
     terminal.press("?")
     terminal.until("learning curve of the last training check")
+
+
+def test_the_statement_is_read_on_where_it_was_left(watch: Watch, file: Path) -> None:
+    terminal = watch(rows=10)
+    terminal.until("the verdict comes here")
+    terminal.press("G")
+    here = terminal.until("more above").split("\n")[:5]
+    file.write_text(WRONG)
+    terminal.until("Score 0/100")
+    terminal.press("s")
+    assert terminal.until("Esc back").split("\n")[:5] == here
+
+
+def test_a_hint_is_nothing_for_what_is_passed(watch: Watch, file: Path, practice: Practice) -> None:
+    file.write_text(RIGHT)
+    terminal = watch()
+    assert "h hint" not in terminal.until("Score 100/100")
+    terminal.press("h")
+    terminal.pump(0.5)
+    terminal.press("?")
+    terminal.until("learning curve of the last training check")
+    assert b"Hint 1" not in terminal.raw
 
 
 def test_next_is_offered_after_a_pass_and_never_taken_unasked(watch: Watch, file: Path) -> None:
@@ -434,6 +554,23 @@ def test_reset_asks_and_keeps_a_backup(watch: Watch, file: Path, practice: Pract
     assert [copy.read_text() for copy in (practice.home / ".practice" / "backups").iterdir()] == [WRONG]
 
 
+def test_a_reset_that_fails_changes_nothing(watch: Watch, file: Path, practice: Practice, tmp_path: Path) -> None:
+    stub = file.read_text()
+    file.write_text(WRONG)
+    terminal = watch()
+    terminal.until("Score 0/100")
+    wait_for(lambda: attempts(practice) == [0])
+    (practice.home / ".practice").rename(tmp_path / "moved")
+    (practice.home / ".practice").write_text("in the way")
+    terminal.press("x")
+    terminal.until("A backup is kept. y/n")
+    terminal.press("y")
+    terminal.until(lambda text: "can't be written" in " ".join(text.split()))
+    assert file.read_text() == WRONG
+    file.write_text(stub)
+    terminal.until("○ The sum is right (not implemented)")
+
+
 def test_the_editor_opens_and_its_save_is_graded(watch: Watch, file: Path, tmp_path: Path) -> None:
     script = tmp_path / "my editor"
     script.write_text(f"#!/bin/sh\necho in the editor\nprintf '{RIGHT.encode('unicode_escape').decode()}' > \"$1\"\n")
@@ -450,6 +587,13 @@ def test_an_editor_that_does_not_exist_is_said(watch: Watch) -> None:
     terminal.until("the verdict comes here")
     terminal.press("o")
     terminal.until("no-such-editor can't be started")
+
+
+def test_an_editor_that_fails_is_said(watch: Watch) -> None:
+    terminal = watch(EDITOR="false", VISUAL="")
+    terminal.until("the verdict comes here")
+    terminal.press("o")
+    terminal.until("`false` ended with code 1.")
 
 
 def test_the_list_moves_filters_searches_and_opens(watch: Watch) -> None:
@@ -476,7 +620,8 @@ def test_the_list_moves_filters_searches_and_opens(watch: Watch) -> None:
     terminal.until("0 of 3 exercises · passed")
     terminal.press("a")
     terminal.press("/DOWN")
-    assert "03_tiny_train" in terminal.until("1 of 3 exercises · search: DOWN_")
+    text = terminal.until("1 of 3 exercises · search: DOWN_")
+    assert "03_tiny_train" in text and "Type words" in text and "Enter opens" not in text
     terminal.press("\r")
     terminal.until(lambda text: "search: DOWN" in text and "DOWN_" not in text)
     terminal.press("\r")
@@ -548,6 +693,13 @@ def test_no_color_means_none(watch: Watch, file: Path) -> None:
     assert COLOR.search(colored.raw)
 
 
+def test_a_terminal_without_our_signs_gets_others(watch: Watch, file: Path) -> None:
+    file.write_text(WRONG)
+    text = watch(PYTHONIOENCODING="ascii").until("Score 0/100")
+    assert "x Score 0/100 - 0 of 2 checks passed" in text
+    assert text.isascii() and "?" not in text.replace("? help", "")
+
+
 # --- leaving -------------------------------------------------------------------------------------------------
 
 
@@ -603,7 +755,9 @@ def settings(raw: bytes) -> list[bytes]:
 
 @pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
 @pytest.mark.parametrize(
-    ("leave", "code"), [(leave_by_q, 0), (leave_by_interrupt, 130), (leave_by_sigterm, 143)], ids=lambda v: str(v)
+    ("leave", "code"),
+    [(leave_by_q, 0), (leave_by_interrupt, 130), (leave_by_sigterm, 143)],
+    ids=["q", "interrupt", "sigterm"],
 )
 def test_leaving_gives_the_terminal_back(
     watch: Watch, practice: Practice, file: Path, leave: Callable[[Terminal], None], code: int, busy: bool

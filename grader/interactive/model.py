@@ -45,6 +45,8 @@ class Run:
     stale: tuple[CheckRecord, ...] = ()
     """What earlier runs said of checks that this one hasn't finished."""
     running: str | None = None
+    halted: str | None = None
+    """The check that was running when the run was stopped."""
     since: float = 0.0
     fresh: bool = False
     """Whether the judge has begun."""
@@ -98,6 +100,8 @@ class State:
     page: Page = "statement"
     scroll: int = 0
     """Lines away from where the page is anchored."""
+    read: int = 0
+    """How far the statement was scrolled when it was left: reading goes on there."""
     notice: str = ""
     asking: bool = False
     """Whether the reset waits for a yes."""
@@ -118,8 +122,10 @@ class State:
         return self.run is not None and self.run.passed
 
     def seen(self, page: Page, **more: object) -> State:
-        """The same on another page, from where that page begins."""
-        return replace(self, page=page, scroll=0, notice="", **more)  # type: ignore[arg-type]
+        """The same on another page, from where that page begins; the statement, from where it was left."""
+        read = self.scroll if self.page == "statement" else self.read
+        scroll = read if page == "statement" else 0
+        return replace(self, page=page, scroll=scroll, read=read, notice="", **more)  # type: ignore[arg-type]
 
 
 # --- events --------------------------------------------------------------------------------------------
@@ -171,6 +177,7 @@ class Unchanged:
     """The file was written with the bytes that it had."""
 
     exercise: str
+    at: float
 
 
 @dataclass(frozen=True)

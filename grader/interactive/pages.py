@@ -28,13 +28,15 @@ from grader.views.console import canvas
 from grader.views.light import cells, clipped
 from grader.views.markdown import show_markdown
 from grader.views.plain import LEVELS
-from grader.views.terminal import asides, check_line, show_failure, show_problem, show_questions
+from grader.views.terminal import asides, check_line, problem_title, show_failure, show_problem, show_questions
 from grader.views.text import clean
 
 _SGR: Final = re.compile(r"\x1b\[[0-9;]*m")
 _FRAMES: Final = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _WIDEST: Final = 100
 _MOST_DRAWN: Final = 300
+_AROUND_PRINTED: Final = 14
+"""Lines that a usual explanation takes apart from what was printed: on a small screen both have to fit."""
 
 HELP: Final = """\
 # Keys
@@ -108,12 +110,15 @@ class Pages:
         return self._check(state, width, room, now)
 
     def focus(self, state: State, width: int, now: float) -> int | None:
-        """How many of the page's lines end with the check that runs, which has to be seen; None while none runs."""
+        """How many of the page's lines end with the check that runs, or ran when it was stopped: it has to be seen.
+
+        None when no check does.
+        """
         run = state.run
-        if state.page != "check" or run is None or not run.active:
+        if state.page != "check" or run is None or not (run.active or run.phase == "stopped"):
             return None
-        done = {record.id for record in run.records}
-        last = max((n for n, (id, _, _) in enumerate(run.checks) if id in done or id == run.running), default=-1)
+        reached = {record.id for record in run.records} | {run.running, run.halted}
+        last = max((n for n, (id, _, _) in enumerate(run.checks) if id in reached), default=-1)
         part = replace(run, checks=run.checks[: last + 1])
         return len(self._title(state, width)) + (len(self._lines(part, width, now)) if part.checks else 0)
 
@@ -127,7 +132,9 @@ class Pages:
         card = run.card if not run.active else run.before
         if card is None:
             return lines
-        end = self._kept(("end", card.sha256, card.seconds), width, lambda out: _end(out, state, card))
+        printed = min(words.PRINTED_LINES, max(4, room - _AROUND_PRINTED))
+        key = ("end", card.sha256, card.seconds, printed)
+        end = self._kept(key, width, lambda out: _end(out, state, card, printed))
         if not run.active:
             return lines + end
         dimmed = [styled(_SGR.sub("", line), "2") for line in end]
@@ -152,15 +159,17 @@ class Pages:
                 lines += self._record(run.number, fresh[id], width)
             elif id == run.running:
                 lines += _running(run, title, width, now)
+            elif id == run.halted:
+                lines.append(styled(f"· {clipped(clean(title), max(8, width - 12))} (stopped)", "33"))
             elif id in stale:
-                lines += [styled(_SGR.sub("", line), "2") for line in self._record(-1, stale[id], width)]
+                lines += [styled(_SGR.sub("", line), "2") for line in self._record(-1, stale[id], width, "before")]
             else:
                 lines.append(styled(clipped(f"· {clean(title)} [{points}]", width), "2"))
         return lines
 
-    def _record(self, run: int, record: CheckRecord, width: int) -> list[str]:
-        key = ("record", run, record.id, record.title, record.verdict, record.seconds)
-        return self._kept(key, width, lambda out: _one(out, record))
+    def _record(self, run: int, record: CheckRecord, width: int, remark: str | None = None) -> list[str]:
+        key = ("record", run, record.id, record.title, record.verdict, record.seconds, remark)
+        return self._kept(key, width, lambda out: _one(out, record, remark))
 
     # --- drawing ---------------------------------------------------------------------------------------
 
@@ -175,8 +184,8 @@ class Pages:
         return self._drawn[known]
 
 
-def _one(out: Console, record: CheckRecord) -> None:
-    out.print(check_line(out, record))
+def _one(out: Console, record: CheckRecord, remark: str | None) -> None:
+    out.print(check_line(out, record, remark=remark))
     for aside in asides(record):
         out.print(Text(f"    {aside}", style="dim"))
 
@@ -196,7 +205,7 @@ def _running(run: Run, title: str, width: int, now: float) -> list[str]:
     return lines
 
 
-def _end(out: Console, state: State, card: Scorecard) -> None:
+def _end(out: Console, state: State, card: Scorecard, printed: int) -> None:
     """What stands under the checks once the verdict is there: praise and questions, or the first failure."""
     failures = [record for record in card.checks if not record.passed and record.verdict != "blocked"]
     if card.passed:
@@ -207,9 +216,9 @@ def _end(out: Console, state: State, card: Scorecard) -> None:
             show_questions(out, questions)
         return
     if card.problem is not None:
-        show_problem(out, card)
+        show_problem(out, card, lines=printed)
     elif failures:
-        show_failure(out, failures[0])
+        show_failure(out, failures[0], lines=printed)
         others = sum(record.verdict != "not-implemented" for record in failures[1:])
         if others:
             more = "1 other check failed, too" if others == 1 else f"{others} other checks failed, too"
@@ -229,14 +238,15 @@ def _statement(out: Console, state: State) -> None:
 
 
 def _details(out: Console, run: Run) -> None:
-    for number, record in enumerate(run.failures[:1] if run.unloadable else run.failures):
+    if run.card is not None and run.unloadable:
+        out.rule(Text(problem_title(run.card), style="bold"), align="left", style="dim")
+        out.print(_pairs(words.unloadable(run.card, lines=200)))
+        return
+    for number, record in enumerate(run.failures):
         if number:
             out.print()
         out.rule(Text(clean(record.title), style="bold"), align="left", style="dim")
-        rows = [("verdict", words.SAYINGS[record.verdict]), *words.explanation(record)]
-        if record.output.strip():
-            rows[-1] = ("printed", words.trimmed(record.output, lines=200))
-        out.print(_pairs(rows))
+        out.print(_pairs([("verdict", words.SAYINGS[record.verdict]), *words.explanation(record, lines=200)]))
         if record.details:
             out.print()
             out.print(_pairs([(clean(label), clean(text)) for label, text in record.details]))

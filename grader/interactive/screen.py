@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from grader.interactive.model import Run, State
 from grader.interactive.pages import Pages, spinner, styled
+from grader.interactive.picker import Picker
 from grader.views import text as words
 from grader.views.light import cells, clipped
 from grader.views.text import clean
 
 TINY: Final = 8
-"""With fewer rows than that the bar keeps only its verdict and the keys."""
+"""With fewer rows than that the bar keeps only its verdict, or what it asks, and the keys."""
+_LOW: Final = 16
+"""With fewer rows than that each sentence of the bar gets one line, cut if need be."""
+_SLOW: Final = 1.5
+"""Seconds after which a check that hasn't come to its first line says what it waits for."""
 _AHEAD: Final = 2
 """Lines shown after the check that runs, when not all fit."""
 _WIDE: Final = 110
 """Narrower than that the keys often need two lines; they always get them, so that nothing jumps."""
+
+_ASCII: Final = str.maketrans(
+    {"─": "-", "━": "=", "│": "|", "└": "+", "✓": "+", "✗": "x", "·": "-", "•": "*", "…": "...", "→": "->", "↑": "^"}
+    | {"↓": "v", "▁": ".", "▂": ".", "▃": ".", "▄": ":", "▅": ":", "▆": "#", "▇": "#", "█": "#"}
+)
+"""What stands for the signs of this side of the kit where the terminal's encoding lacks them."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +43,7 @@ class Frame:
 
 def frame(pages: Pages, state: State, width: int, height: int, now: float) -> Frame:
     """Exactly `height` lines of at most `width` columns."""
-    bar = bar_lines(state, width, now)
-    if height < TINY:
-        bar = [bar[0], *bar[2:3]]
+    bar = bar_lines(state, width, height, now)
     room = max(0, height - len(bar) - 1)
     body = pages.body(state, width, room, now)
     limit = max(0, len(body) - room)
@@ -48,7 +58,14 @@ def frame(pages: Pages, state: State, width: int, height: int, now: float) -> Fr
     above, below = start, max(0, len(body) - start - room)
     lines = [*blank, *seen] if at_bottom else [*seen, *blank]
     lines = [*lines, _rule(state, width, above, below), *bar]
-    return Frame(lines[-height:], limit, max(1, room))
+    return Frame(_shown(lines[-height:]), limit, max(1, room))
+
+
+def _shown(lines: list[str]) -> list[str]:
+    """The lines with signs that the terminal's encoding has."""
+    if words.encodes(sys.stdout.encoding, "─✗…·"):
+        return lines
+    return [line.translate(_ASCII) for line in lines]
 
 
 def _rule(state: State, width: int, above: int, below: int) -> str:
@@ -67,15 +84,36 @@ def _rule(state: State, width: int, above: int, below: int) -> str:
 # --- the bar -------------------------------------------------------------------------------------------
 
 
-def bar_lines(state: State, width: int, now: float) -> list[str]:
-    """The verdict, what to do next, and the keys that apply."""
+def bar_lines(state: State, width: int, height: int, now: float) -> list[str]:
+    """What there is to say, the verdict, what to do next, and the keys that apply."""
     verdict, style = _verdict(state, now)
-    said = _question(state) or clean(state.notice) or _next(state)
+    question, shown = _question(state), _keys(keys(state), width)
+    if height < TINY:
+        return [styled(clipped(question or verdict, width), "1;33" if question else style), *shown[:1]]
+    notice = clean(state.notice)
+    if state.run is not None and state.run.phase == "failed" and cells(verdict) > width:
+        notice, verdict = verdict, "The grader couldn't grade this save."
+    most = 1 if height < _LOW else 3
     return [
+        *(styled(line, "33") for line in folded(notice, width, most)),
         styled(clipped(verdict, width), style),
-        styled(clipped(said, width), "1;33" if state.asking else ""),
-        *_keys(keys(state), width),
+        *(styled(line, "1;33" if question else "") for line in folded(question or _next(state), width, most)),
+        *shown,
     ]
+
+
+def folded(text: str, width: int, most: int) -> list[str]:
+    """The text in at most `most` lines, broken at spaces; what doesn't fit is cut off at the end."""
+    lines: list[str] = []
+    for word in text.split():
+        for part in (word[at : at + width] for at in range(0, len(word), max(1, width))):
+            if lines and cells(lines[-1]) + 1 + cells(part) <= width:
+                lines[-1] += f" {part}"
+            else:
+                lines.append(part)
+    if len(lines) > most:
+        lines[most - 1 :] = [" ".join(lines[most - 1 :])]
+    return [clipped(line, width) for line in lines]
 
 
 def _verdict(state: State, now: float) -> tuple[str, str]:
@@ -107,8 +145,12 @@ def _verdict(state: State, now: float) -> tuple[str, str]:
 def _checking(run: Run, now: float) -> str:
     counted = f" {len(run.records)}/{len(run.checks)}" if run.checks and run.phase == "running" else ""
     took = now - run.began
-    starting = ", starting the grader" if took >= 1.5 and not run.fresh else ""
-    return f"{spinner(now)} checking…{counted}{starting}" + (f"  {words.seconds(took)}" if took >= 1 else "")
+    waits = ""
+    if took >= _SLOW and not run.fresh:
+        waits = ", starting the grader"
+    elif took >= _SLOW and run.running is None and not run.records:
+        waits = ", your file is being loaded"
+    return f"{spinner(now)} checking…{counted}{waits}" + (f"  {words.seconds(took)}" if took >= 1 else "")
 
 
 def _question(state: State) -> str:
@@ -118,8 +160,8 @@ def _question(state: State) -> str:
 def _next(state: State) -> str:
     """One sentence that says what to do now."""
     place, run, file = state.place, state.run, clean(Path(state.place.file).name)
-    if state.page == "list":
-        return "Enter opens the exercise."
+    if state.page == "list" and state.picker is not None:
+        return _next_in_list(state.picker)
     if state.missing:
         return "x writes the stub, or save the file from your editor."
     if state.page == "hint" and len(state.hints) < len(place.exercise.hints):
@@ -128,7 +170,7 @@ def _next(state: State) -> str:
         todo = "Repair" if place.exercise.kind == "debug" else "Write your code in"
         return f"{todo} {file} and save: the verdict comes here."
     if run.active:
-        return "Esc stops; a save starts it anew."
+        return "Esc stops; a save starts it anew." if state.page == "check" else "A save starts it anew."
     if run.phase == "stopped":
         return "Save, or r to run it again."
     if run.phase == "failed":
@@ -138,7 +180,15 @@ def _next(state: State) -> str:
         return f"Next: {after}v for the reference and model answers."
     if run.card is not None and run.card.has_grader_error:
         return "Next: r runs it again; `practice doctor` says what may be wrong with this machine."
+    if run.unloadable:
+        return f"Next: repair what keeps {file} from loading, and save."
     return f"Next: change {file} and save" + (", or h for a hint." if place.exercise.hints else ".")
+
+
+def _next_in_list(picker: Picker) -> str:
+    if picker.typing:
+        return "Type words from the id, title, track or topics."
+    return "Enter opens the exercise." if picker.visible else "a shows all again."
 
 
 def keys(state: State) -> list[tuple[str, str]]:
@@ -161,7 +211,7 @@ def keys(state: State) -> list[tuple[str, str]]:
         ("c", "curve", run is not None and run.trained is not None and state.page != "curve"),
         ("s", "statement", state.page != "statement"),
         ("l", "list", True),
-        ("r", "run again", state.saved is not None and not (run is not None and run.active)),
+        ("r", "run again" if run is not None else "run", state.saved is not None and not (run and run.active)),
         ("x", "write it" if state.missing else "reset", _resettable(state)),
         ("o", "open", place.can_edit),
         ("Esc", "stop" if state.page == "check" else "back", _closes(state)),

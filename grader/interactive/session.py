@@ -134,6 +134,7 @@ class Session:
         try:
             self._do(effect)
         except PracticeError as error:
+            self.state = replace(self.state, resetting=False)
             self._queue.put_nowait(Said(f"{error.message} {error.hint or ''}".rstrip()))
 
     def _do(self, effect: Effect) -> None:
@@ -218,7 +219,8 @@ class Session:
         def work() -> None:
             nonlocal problem
             try:
-                subprocess.run(command, check=False)
+                code = subprocess.run(command, check=False).returncode
+                problem = f"`{command[0]}` ended with code {code}. $EDITOR names the editor." if code else ""
             except OSError as error:
                 problem = f"{command[0]} can't be started: {error.strerror or error}. Set $EDITOR to one that can."
 

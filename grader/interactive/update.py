@@ -55,11 +55,10 @@ def update(state: State, event: Event) -> Step:
             return _found(state, submission, at)
         case Saved(exercise, submission, at) if exercise == state.place.exercise.id:
             return _saved(state, submission, at)
-        case Unchanged(exercise) if exercise == state.place.exercise.id:
-            said = "Saved without a change: the verdict stands, r runs it again."
-            return replace(state, notice=said if state.run and not state.run.active else state.notice), ()
+        case Unchanged(exercise, at) if exercise == state.place.exercise.id:
+            return _unchanged(state, at)
         case Vanished(exercise) if exercise == state.place.exercise.id:
-            return replace(_stopped(state), missing=True, saved=None), (Cancel(),)
+            return _vanished(state), (Cancel(),)
         case Judged(number) if state.run is not None and state.run.number == number and state.run.active:
             begins = isinstance(event.event, Started)  # what was said of the preparation is over
             return replace(state, run=_judged(state.run, event), notice="" if begins else state.notice), ()
@@ -110,6 +109,24 @@ def _saved(state: State, submission: Submission, at: float) -> Step:
     return _start(known, submission, at)
 
 
+def _unchanged(state: State, at: float) -> Step:
+    """A verdict stays as it is; where there is none, because the run ended early, a save asks for one."""
+    if state.run is None or state.run.active:
+        return state, ()
+    if state.run.card is None and state.saved is not None:
+        return _start(state, state.saved, at)
+    return replace(state, notice="Saved without a change: the verdict stands, r runs it again."), ()
+
+
+def _vanished(state: State) -> State:
+    gone = replace(_stopped(state), missing=True, saved=None)
+    run = gone.run
+    if run is not None and not run.checks and run.before is None:  # it began with the deletion: nothing to look at
+        gone = replace(gone, run=None)
+        return gone.seen("statement") if gone.page == "check" else gone
+    return gone
+
+
 def _start(state: State, submission: Submission, at: float) -> Step:
     waiting = state.run if state.run is not None and state.run.phase == "waiting" else None
     run = waiting or _next_run(state, at)
@@ -133,7 +150,8 @@ def _stopped(state: State) -> State:
     """The state with the grading ended before its verdict."""
     if state.run is None or not state.run.active:
         return state
-    return replace(state, run=replace(state.run, phase="stopped", running=None, progress=None))
+    run = state.run
+    return replace(state, run=replace(run, phase="stopped", running=None, halted=run.running, progress=None))
 
 
 # --- the grading ---------------------------------------------------------------------------------------
@@ -199,7 +217,7 @@ def _command(state: State, name: str, at: float) -> Step:
             return state.seen("statement"), ()
         case "n" if state.passed and place.following is not None:
             return state, (Open(place.following),)
-        case "h" if place.exercise.hints:
+        case "h" if place.exercise.hints and not state.passed:
             return _hint(state)
         case "d" if run is not None and run.failures:
             return state.seen("details"), ()
@@ -207,8 +225,8 @@ def _command(state: State, name: str, at: float) -> Step:
             return state.seen("curve"), ()
         case "v" if state.passed:
             return state.seen("reference"), ()
-        case "r" if state.saved is not None:
-            return _start(_stopped(state), state.saved, at)
+        case "r" if state.saved is not None and not (run is not None and run.active):
+            return _start(state, state.saved, at)
         case "x" if state.missing:
             return replace(state, resetting=True), (WriteStub(),)
         case "x" if state.saved is not None and not state.is_stub:
@@ -224,7 +242,7 @@ def _back(state: State) -> Step:
     if state.page != home and not (state.page == "statement" and state.run is None):
         return state.seen("check" if state.run is not None else "statement"), ()
     if state.run is not None and state.run.active:
-        return replace(_stopped(state), notice="Stopped: r runs it again, and so does the next save."), (Cancel(),)
+        return _stopped(state), (Cancel(),)
     return replace(state, scroll=0, notice="q leaves."), ()
 
 

@@ -103,7 +103,7 @@ class FileWatcher:
             touched = status != self._status
             self._status = status
             if touched and submission is not None:
-                self._tell(Unchanged(self._exercise))
+                self._tell(Unchanged(self._exercise, time.monotonic()))
             return
         self._tell(Changed(self._exercise, time.monotonic()))
         self._settle()

@@ -186,8 +186,11 @@ def _aside(record: CheckRecord) -> str:
     return "" if record.verdict in ("passed", "failed") else words.SAYINGS[record.verdict]
 
 
-def check_line(console: Console, record: CheckRecord) -> RenderableType:
-    """One check: symbol, title, verdict word, points, seconds. Wraps the title, never cuts it."""
+def check_line(console: Console, record: CheckRecord, *, remark: str | None = None) -> RenderableType:
+    """One check: symbol, title, verdict word, points, seconds. Wraps the title, never cuts it.
+
+    A `remark` of at most 7 columns stands in the place of the seconds.
+    """
     title = Text(clean(record.title), style="dim" if record.verdict == "blocked" else "")
     aside = _aside(record)
     points = f"{record.points}/{record.max_points}"
@@ -203,7 +206,7 @@ def check_line(console: Console, record: CheckRecord) -> RenderableType:
     cells: list[RenderableType] = [_symbol(console, record), title, Text(points, style="dim")]
     if console.width >= _NARROW:
         grid.add_column(justify="right", no_wrap=True, min_width=7)
-        took = "" if record.verdict == "blocked" else words.seconds(record.seconds)
+        took = remark or ("" if record.verdict == "blocked" else words.seconds(record.seconds))
         cells.append(Text(took, style="dim"))
     grid.add_row(*cells)
     return grid
@@ -261,14 +264,20 @@ def show_score(console: Console, card: Scorecard) -> None:
     _say(console, line)
 
 
-def show_problem(console: Console, card: Scorecard) -> None:
-    title = Text(f"{clean(card.file)} can't be graded as it is", style="bold")
-    _panel(console, title, [("", clean(card.problem or "").rstrip())], style="red")
+def show_problem(console: Console, card: Scorecard, *, lines: int = words.PRINTED_LINES) -> None:
+    """That the file can't be loaded, and why; with at most `lines` lines of what it printed."""
+    title = Text(problem_title(card), style="bold")
+    _panel(console, title, words.unloadable(card, lines=lines), style="red")
 
 
-def show_failure(console: Console, record: CheckRecord) -> None:
+def problem_title(card: Scorecard) -> str:
+    return f"{clean(card.file)} can't be graded as it is"
+
+
+def show_failure(console: Console, record: CheckRecord, *, lines: int = words.PRINTED_LINES) -> None:
+    """One check that didn't pass; with at most `lines` lines of what the candidate printed."""
     title = Text.assemble(_symbol(console, record), " ", (clean(record.title), "bold"))
-    rows = words.explanation(record)
+    rows = words.explanation(record, lines=lines)
     if record.verdict == "grader-error":
         fault = "This is a fault of the kit or of this machine, not of your code; it doesn't count against you."
         rows.insert(0, ("", fault))

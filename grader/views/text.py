@@ -6,9 +6,10 @@ Not for layout: each view lays out for itself.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Final, NamedTuple
 
-from grader.judge.scorecard import CheckRecord, Verdict
+from grader.judge.scorecard import CheckRecord, Scorecard, Verdict
 
 # Escape sequences: CSI (colour, cursor), OSC and other strings up to their terminator, the short ones.
 _ESCAPES: Final = re.compile(
@@ -17,6 +18,10 @@ _ESCAPES: Final = re.compile(
 )
 # Control characters but for tab and newline; marks that reorder the text around them; halves of characters.
 _CONTROLS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_GAP: Final = re.compile(r"… \d+ bytes left out …")
+"""What stands in the output where the middle of a flood was."""
+PRINTED_LINES: Final = 12
+"""Lines of what the candidate printed that stand in an explanation."""
 _OVERWRITTEN: Final = re.compile("[^\n]*\r(?!\n)(?=[^\n])")
 
 
@@ -31,14 +36,19 @@ def clean(text: str) -> str:
     return _CONTROLS.sub("", text)
 
 
-def trimmed(text: str, *, lines: int = 12, width: int = 2000) -> str:
-    """The cleaned text with at most `lines` lines: the first few and the last, and how many were left out."""
+def trimmed(text: str, *, lines: int = PRINTED_LINES, width: int = 2000) -> str:
+    """The cleaned text with at most `lines` lines: the first few and the last, and how much was left out.
+
+    Of a flood only both ends arrive, with a mark where the middle was; then lines can't be counted.
+    """
     rows = [row[:width] for row in clean(text).strip("\n").split("\n")]
     if len(rows) <= lines:
         return "\n".join(rows)
     head = lines // 3
     tail = lines - head - 1
-    return "\n".join([*rows[:head], f"[{len(rows) - head - tail} lines left out]", *rows[-tail:]])
+    flood = any(_GAP.fullmatch(row) for row in rows[head:-tail])
+    gap = "most of the lines left out" if flood else f"{len(rows) - head - tail} lines left out"
+    return "\n".join([*rows[:head], f"[{gap}]", *rows[-tail:]])
 
 
 class Mark(NamedTuple):
@@ -115,8 +125,11 @@ def _why(record: CheckRecord) -> str | None:
     return "\n".join(part for part in (record.because, record.why) if part) or None
 
 
-def explanation(record: CheckRecord) -> list[tuple[str, str]]:
-    """What to say about a check that didn't pass: label and text, in the order in which one reads them."""
+def explanation(record: CheckRecord, *, lines: int = PRINTED_LINES) -> list[tuple[str, str]]:
+    """What to say about a check that didn't pass: label and text, in the order in which one reads them.
+
+    At most `lines` lines of what the candidate printed are shown.
+    """
     rows = [
         ("expected", record.expected),
         ("actual", record.actual),
@@ -126,5 +139,15 @@ def explanation(record: CheckRecord) -> list[tuple[str, str]]:
     ]
     said = [(label, clean(text).strip()) for label, text in rows if text and text.strip()]
     if record.output.strip():
-        said.append(("printed", trimmed(record.output)))
+        said.append(("printed", trimmed(record.output, lines=lines)))
+    return said
+
+
+def unloadable(card: Scorecard, *, lines: int = PRINTED_LINES) -> list[tuple[str, str]]:
+    """What to say when no check could run: what happened, and what the first check's record knows of it."""
+    said = [("", clean(card.problem or "").rstrip())]
+    first = card.first_failure
+    if first is not None:
+        about_the_file = replace(first, expected=None, actual=None, why=None)
+        said += explanation(about_the_file, lines=lines)
     return said
