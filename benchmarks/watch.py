@@ -1,7 +1,7 @@
 """Edits a file and reads the terminal: how long a save takes to its first line and to its verdict in `practice watch`.
 
     python benchmarks/watch.py                       # the exercise that needs no training, 30 saves
-    python benchmarks/watch.py --saves 500           # memory over many saves, too
+    python benchmarks/watch.py --saves 500           # memory of the program and of its server over many saves
     python benchmarks/watch.py --exercise 01_mnist_cnn --until 0   # first lines only, each check cancelled by the next
 
 The program runs on a pty of 80×24. Every save alternates between two versions of the reference that differ in a
@@ -9,7 +9,8 @@ comment, so that each is a real check of a right solution. In the same run, `pyt
 as an ordinary test file that imports the solution, so that the ratio is measured on the same machine at the same time.
 
 Bars: first line 0.4 s, verdict 1.0 s at the median, twice that at the 95th percentile, "checking…" 0.1 s;
-idle below 1 % of one core; memory that doesn't grow.
+idle below 1 % of one core; memory that doesn't grow: the second half of the saves adds at most 1 MB.
+The server is the process that `practice watch` keeps warm; a worker of it that runs for one check isn't counted.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PRACTICE = str(Path(sys.executable).with_name("practice"))
 TIMEOUT = 120.0
 BARS = {"checking": 0.1, "first line": 0.4, "verdict": 1.0}
+GROWTH_BAR = 1.0
+"""MB that may come on top in the second half of the saves: noise of the allocator, not a leak."""
 
 PYTEST_FILE = '''\
 """The checks of the exercise as an ordinary test file: the candidate imported, the probes called in this process."""
@@ -99,6 +102,43 @@ class Times:
     checking: list[float] = field(default_factory=list)
     first: list[float] = field(default_factory=list)
     verdict: list[float] = field(default_factory=list)
+
+
+@dataclass
+class Memory:
+    """Resident bytes of the program and of its warm server, with the number of saves at which they were read."""
+
+    watch: psutil.Process
+    environ: dict[str, str]
+    read: list[tuple[int, int, int]] = field(default_factory=list)
+    servers: set[int] = field(default_factory=set)
+
+    def take(self, saves: int) -> None:
+        server = server_of(self.environ)
+        if server is not None:
+            self.servers.add(server.pid)
+        self.read.append((saves, self.watch.memory_info().rss, server.memory_info().rss if server else 0))
+
+    def rows(self) -> list[str]:
+        middle = len(self.read) // 2
+        rows = []
+        for name, column in (("watch", 1), ("warm server", 2)):
+            sizes = [entry[column] / 2**20 for entry in self.read]
+            marks = ((0, "start"), (middle, "middle"), (-1, "end"))
+            shown = ", ".join(f"{word} {sizes[n]:.1f} (save {self.read[n][0]})" for n, word in marks)
+            grown = sizes[-1] - sizes[middle]
+            rows.append(f"  memory of the {name:11} MB: {shown}, most {max(sizes):.1f}; second half {grown:+.1f}")
+            rows[-1] += f", bar +{GROWTH_BAR:.0f}: {'kept' if grown <= GROWTH_BAR else 'MISSED'}"
+        if len(self.servers) > 1:
+            rows.append(f"  the server was replaced: {len(self.servers)} processes in all")
+        return rows
+
+
+def server_of(environ: dict[str, str]) -> psutil.Process | None:
+    """The warm server of the workspace that the environment names."""
+    said = subprocess.run([PRACTICE, "warm", "status"], env=environ, capture_output=True, text=True, check=False)
+    found = re.search(r"process (\d+)", said.stdout)
+    return psutil.Process(int(found[1])) if found else None
 
 
 class Watch:
@@ -172,12 +212,13 @@ def row(name: str, values: list[float]) -> str:
     return f"  {name:22} median {middle * 1000:5.0f} ms   95 % {high * 1000:5.0f} ms   n {len(values)}{kept}"
 
 
-def idle(watch: Watch, seconds: float) -> float:
-    """Share of one core that the program takes while nothing happens."""
+def idle(watch: Watch, server: psutil.Process | None, seconds: float) -> dict[str, float]:
+    """Share of one core that the program, and its warm server, take while nothing happens."""
     watch.rest(2)
-    before = sum(watch.process.cpu_times()[:2])
+    watched = {"watch": watch.process} | ({"warm server": server} if server is not None else {})
+    before = {name: sum(process.cpu_times()[:2]) for name, process in watched.items()}
     watch.rest(seconds)
-    return (sum(watch.process.cpu_times()[:2]) - before) / seconds
+    return {name: (sum(process.cpu_times()[:2]) - before[name]) / seconds for name, process in watched.items()}
 
 
 def pytest_seconds(folder: Path, solution: str, exercise: str, repeats: int) -> tuple[list[float], str]:
@@ -231,21 +272,22 @@ def measure(folder: Path, options: argparse.Namespace) -> None:
         for n in range(3):  # the server's first start, and its imports
             one(watch, path, f"{solution}# {n}\n", Times(), whole)
             watch.rest(3)
-        times, memory = Times(), [watch.process.memory_info().rss]
+        times, memory = Times(), Memory(watch.process, environ)
+        memory.take(0)
         spent = sum(watch.process.cpu_times()[:2])
         for n in range(options.saves):
             one(watch, path, f"{solution}# save {n}\n", times, whole)
             watch.rest(0.2)
             if (n + 1) % max(1, options.saves // 10) == 0:
-                memory.append(watch.process.memory_info().rss)
+                memory.take(n + 1)
         spent = (sum(watch.process.cpu_times()[:2]) - spent) / options.saves
-        share = idle(watch, options.idle)
+        shares = idle(watch, server_of(environ), options.idle)
         watch.child.send("q")
         watch.child.expect(pexpect.EOF)
     finally:
         watch.child.close(force=True)
         subprocess.run([PRACTICE, "warm", "stop"], env=environ, capture_output=True, check=False)
-    report(options, times, memory, spent, share)
+    report(options, times, memory, spent, shares)
     if options.pytest:
         taken, said = pytest_seconds(folder, solution, options.exercise, options.pytest)
         print(row("python -m pytest", taken) + f"   ({said})")
@@ -254,17 +296,17 @@ def measure(folder: Path, options: argparse.Namespace) -> None:
             print(f"  plain pytest takes {ratio:.1f} times as long as save to verdict")
 
 
-def report(options: argparse.Namespace, times: Times, memory: list[int], spent: float, share: float) -> None:
+def report(options: argparse.Namespace, times: Times, memory: Memory, spent: float, shares: dict[str, float]) -> None:
     load = os.getloadavg()[0]
     print(f"{options.exercise}, {os.cpu_count()} cores, load {load:.1f}")
     print(row("checking", times.checking))
     print(row("first line", times.first))
     if times.verdict:
         print(row("verdict", times.verdict))
-    shown = ", ".join(f"{size / 2**20:.1f}" for size in memory)
-    print(f"  memory over {options.saves} saves: {shown} MB")
+    print("\n".join(memory.rows()))
     print(f"  watch's own CPU per save: {spent * 1000:.0f} ms")
-    print(f"  idle: {share:.2%} of a core, bar 1 %: {'kept' if share < 0.01 else 'MISSED'}")
+    for name, share in shares.items():
+        print(f"  idle, {name}: {share:.2%} of a core, bar 1 %: {'kept' if share < 0.01 else 'MISSED'}")
 
 
 if __name__ == "__main__":
