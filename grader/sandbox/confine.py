@@ -141,14 +141,21 @@ class Confinement:
             ruleset.allow_path(SHARED_MEMORY, everything)
         return ruleset
 
+    @property
+    def descriptors(self) -> set[int]:
+        """The file descriptors that have to stay open until `apply`."""
+        return set() if self._ruleset is None else {self._ruleset.fileno()}
+
     def apply(self) -> bool:
-        """Restricts this process for good. Returns whether Landlock is in force."""
+        """Restricts this process for good and closes what that took. Returns whether Landlock is in force."""
         if self._ruleset is None:
             return False
         from landlockpy import AccessFS
 
         self._ruleset.allow_path(f"/proc/{os.getpid()}", AccessFS.READ_FILE | AccessFS.READ_DIR)
         self._ruleset.restrict()
+        self._ruleset.close()
+        self._ruleset = None
         return True
 
 

@@ -147,19 +147,14 @@ def run_forked(
         os.dup2(null, 0)
         os.dup2(output_fd, 1)
         os.dup2(output_fd, 2)
-        ruleset = confinement._ruleset.fileno() if confinement.active else -1
-        keep = sorted({CHANNEL_FD, ruleset} - {-1})
         low = 3
-        for fd in (*keep, 1 << 20):
+        for fd in (*sorted({CHANNEL_FD} | confinement.descriptors), 1 << 20):
             os.closerange(low, fd)
             low = fd + 1
         reset_streams()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL)
         close_in(scratch, limits, confinement)
-        if ruleset >= 0:
-            os.close(ruleset)
-            confinement._ruleset = None
         witness = Witness(scratch, confinement.secret)
         serve(Channel(socket.socket(fileno=CHANNEL_FD)), witness)
         status = 0
