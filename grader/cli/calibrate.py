@@ -25,11 +25,16 @@ if TYPE_CHECKING:
 @click.option("--data", "sources", type=click.Choice(["real", "embedded"]), multiple=True, help="Only this source.")
 @click.option("--mutant", "names", multiple=True, metavar="NAME", help="Only these mutants; may be repeated.")
 @click.option("--full", is_flag=True, help="As `check --full` trains.")
-def command(exercise_name: str, seeds: int, sources: tuple[Source, ...], names: tuple[str, ...], full: bool) -> None:
+@click.option("--dry-run", is_flag=True, help="Leave calibration.toml as it is.")
+def command(
+    exercise_name: str, seeds: int, sources: tuple[Source, ...], names: tuple[str, ...], full: bool, dry_run: bool
+) -> None:
     """Grade the reference, the alternates and the mutants that train with many seeds, and sum up what is measured.
 
-    Prints a table for each data source, with the recorded threshold's distance in standard deviations, and the rows
-    for calibration.toml. Takes minutes to hours: every file is graded whole, once per seed.
+    Without --mutant: those that a check with a recorded threshold has to catch. Prints a table for each data source,
+    with the threshold's distance in standard deviations, and writes reference and strongest mutant into the rows of
+    calibration.toml; the thresholds there stay as they are. Takes minutes to hours: every file is graded whole, once
+    per seed.
     """
     from grader.catalog import Catalog
     from grader.judge import calibration, proof
@@ -37,13 +42,11 @@ def command(exercise_name: str, seeds: int, sources: tuple[Source, ...], names: 
 
     workspace = find()
     exercise = Catalog.load().find(exercise_name)
-    cases = [
-        c for c in proof.cases(exercise) if c.kind != "stub" and (c.kind != "mutant" or not names or c.name in names)
-    ]
+    thresholds = calibration.recorded(exercise)
+    cases = _chosen(proof.cases(exercise), names, {row.check for row in thresholds})
     unknown = set(names) - {c.name for c in cases}
     if unknown:
         raise UsageProblem(f"{exercise.id} has no mutant {sorted(unknown)[0]!r}.", hint="See its mutants.toml.")
-    thresholds = calibration.recorded(exercise)
     for source in sources or (("real", "embedded") if exercise.datasets else (None,)):
         if source and not _prepared(workspace, exercise, source):
             click.echo(f"{source}: not prepared, left out", err=True)
@@ -56,6 +59,20 @@ def command(exercise_name: str, seeds: int, sources: tuple[Source, ...], names: 
         found = list(calibration.measure(cases, range(seeds), grade))
         click.echo("", err=True)
         _show(source or "no data set", found, thresholds)
+        if not dry_run:
+            count = calibration.write(exercise, source, full, found)
+            click.echo(f"{exercise.id}: {count} row(s) of calibration.toml written", err=True)
+
+
+def _chosen(cases: list[Case], names: tuple[str, ...], measured: set[str]) -> list[Case]:
+    """The right solutions, and the mutants that were named or that a measured check has to catch."""
+
+    def wanted(case: Case) -> bool:
+        if case.kind == "mutant":
+            return case.name in names if names else case.killed_by in measured
+        return case.kind != "stub"
+
+    return [case for case in cases if wanted(case)]
 
 
 def _prepared(workspace: Workspace, exercise: Exercise, source: str) -> bool:
