@@ -5,6 +5,7 @@ import contextlib
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
 from grader.checking import probing
@@ -33,9 +34,19 @@ def logits_for_sizes(candidate, images, sizes):
     return rows
 
 
+def new(candidate):
+    """A new network; one with lazy layers has met an image, so that its parameters are there."""
+    model = candidate.CNN()
+    if any(is_lazy(value) for value in (*model.parameters(), *model.buffers())):
+        with torch.no_grad():
+            model.eval()(torch.zeros(1, 3, 32, 32))
+        model.train()
+    return model
+
+
 def fresh(candidate):
     """A new network in eval mode, its matrices and kernels nudged: a last layer may rightly start at zero."""
-    model = candidate.CNN().eval()
+    model = new(candidate).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:
@@ -48,14 +59,14 @@ def is_module(candidate):
 
 
 def logits_of_strong_weights(candidate, images, factor):
-    """Eval-mode logits of a fresh network, and again with its matrices and kernels made `factor` times larger."""
+    """Eval-mode logits of a fresh network, again with matrices and kernels `factor` times larger, then in training."""
     model = fresh(candidate)
     with torch.no_grad():
         mild = model(images)
         for parameter in model.parameters():
             if parameter.ndim > 1:
                 parameter *= factor
-        return mild, model(images)
+        return mild, model(images), model.train()(images)
 
 
 def company(candidate, images, row):
@@ -106,7 +117,7 @@ def transplanted(candidate, images):
 def first_weights(candidate):
     """All matrices and kernels of two new networks, one after the other."""
     return [
-        torch.cat([parameter.detach().flatten() for parameter in candidate.CNN().parameters() if parameter.ndim > 1])
+        torch.cat([parameter.detach().flatten() for parameter in new(candidate).parameters() if parameter.ndim > 1])
         for _ in range(2)
     ]
 
@@ -203,13 +214,17 @@ class Watched(nn.Module):
             "count": len(x),
             # The middle of the image, so that shifts and flips don't matter.
             "colours": x.detach()[:, :, 12:20, 12:20].flatten(2).median(2).values.clone(),
+            "edge": x.detach()[:, :, 12:20, 4:6].flatten(2).median(2).values.clone(),
             "training": self.training,
             "layers_training": all(layer.training for layer in self.modules()),
             "recording": torch.is_grad_enabled(),
         }
-        features = self.drop(self.mix(self.norm(x).mean((2, 3))))
+        pooled = self.norm(x).mean((2, 3))
+        features = self.drop(self.mix(pooled))
         logits = self.head(features)
-        note["features"], note["logits"] = features.detach().clone(), logits.detach().clone()
+        for name, value in (("pooled", pooled), ("features", features), ("logits", logits)):
+            note[name] = value.detach().clone()
+        note["head"] = self.head.weight.detach().clone()
         if logits.requires_grad:
             logits.register_hook(lambda gradient: note.update(gradient=gradient.detach().clone()))
         self.notes.append(note)
@@ -262,15 +277,26 @@ def predictions_by_mode(candidate, weight, bias, images):
 
 
 @contextlib.contextmanager
-def watched_steps(after_step):
-    """Call `after_step` with the optimizer after each `step()` of every torch.optim optimizer."""
-    from torch.optim.optimizer import register_optimizer_step_post_hook
+def watched_steps(after_step, before_step=None):
+    """Call `after_step` with the optimizer after each `step()` of every torch.optim optimizer.
 
-    handle = register_optimizer_step_post_hook(lambda optimizer, args, kwargs: after_step(optimizer))
+    `before_step` is called before it, and told whether the step calls a closure that does the backward pass.
+    """
+    from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+
+    def before(optimizer, args, kwargs):
+        if before_step is not None:
+            before_step(closure=len(args) > 1 or kwargs.get("closure") is not None)
+
+    def after(optimizer, args, kwargs):
+        after_step(optimizer)
+
+    handles = register_optimizer_step_pre_hook(before), register_optimizer_step_post_hook(after)
     try:
         yield
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
 
 
 def highest_rate(optimizer):
@@ -281,19 +307,22 @@ def training(candidate, weight, bias, images, labels, epochs):
     """Everything that `train` did to a watched model, which comes in eval mode."""
     model = Watched(weight, bias).eval()
     before = probing.parameters(model)
-    optimizers, steps = [], []
+    optimizers, steps, found = [], [], {}
+
+    def look(closure):
+        # Before the step: some optimizers use the gradients' memory for other numbers.
+        found["gradients"] = None if closure else probing.gradients(model)
 
     def note(optimizer):
         if all(optimizer is not known for known in optimizers):
             optimizers.append(optimizer)
-        gradient = model.head.weight.grad
         steps.append({
             "optimizer": next(i for i, known in enumerate(optimizers) if known is optimizer),
             "forwards": len(model.notes),
-            "gradient": None if gradient is None else gradient.detach().clone(),
+            "gradients": found.pop("gradients", None) or probing.gradients(model),
         })
 
-    with watched_steps(note):
+    with watched_steps(note, look):
         candidate.train(model, images, labels, epochs)
     return {"uses": model.notes, "steps": steps, "before": before, "after": probing.parameters(model),
             "images_after": images, "labels_after": labels}
@@ -335,14 +364,26 @@ def counted(model, total):
         handle.remove()
 
 
+def running_statistics(model):
+    """What the norms of a model remember of the batches; empty where they remember nothing."""
+    return {
+        name: value
+        for name, value in probing.buffers(model).items()
+        if name.rpartition(".")[2] in ("running_mean", "running_var")
+    }
+
+
 def by_heart(candidate, images, labels, epochs):
-    """Logits, in both modes, for the images on which `train` has trained a fresh network."""
-    model = candidate.CNN()
+    """Logits, in both modes, for the images on which `train` has trained a fresh network; statistics before, after."""
+    model = new(candidate)
+    before = running_statistics(model)
     with counted(model, epochs * len(images)):
         candidate.train(model, images, labels, epochs)
+    after = running_statistics(model)
     with torch.no_grad():
         images = candidate.normalize(images)
-        return {"eval": model.eval()(images), "train": model.train()(images)}
+        logits = {"eval": model.eval()(images), "train": model.train()(images)}
+    return {**logits, "statistics_before": before, "statistics_after": after}
 
 
 def unseen(candidate, images, labels, epochs, unseen_images):

@@ -53,7 +53,7 @@ def train(model, images, labels, epochs, *, batch_size=32, lr=0.03):
     no_decay = [p for p in model.parameters() if p.ndim <= 1]
     opt = torch.optim.SGD(
         [{"params": decay, "weight_decay": 5e-4}, {"params": no_decay, "weight_decay": 0.0}],
-        lr=lr, momentum=0.9, nesterov=True,
+        lr=lr, momentum=0.9, nesterov=True, foreach=True,
     )
 
     def factor(step):

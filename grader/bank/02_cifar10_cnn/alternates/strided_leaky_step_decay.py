@@ -33,7 +33,7 @@ class CNN(nn.Module):
             [nn.Conv2d(3, 24, 5, stride=2, padding=2), nn.Conv2d(24, 48, 3, stride=2, padding=1),
              nn.Conv2d(48, 64, 3, stride=2, padding=1)]
         )
-        self.out = nn.Linear(64 * 4 * 4, 10)
+        self.out = nn.LazyLinear(10)  # 64·4·4 inputs
         for layer in self.layers:
             nn.init.kaiming_normal_(layer.weight, a=0.1)
             nn.init.zeros_(layer.bias)
