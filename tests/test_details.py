@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
-from grader.checking import Mismatch, Opaque, expect_close, expect_equal, expect_shape
+from grader.checking import Mismatch, Opaque, expect_close, expect_equal, expect_shape, expect_type, probing
 from grader.checking.details import corner, of_pair, of_tensor
+from grader.judge.explain import account_for
+from grader.sandbox import wire
+from grader.sandbox.candidate import describe_error
+from grader.sandbox.watch import Outcome
 
 
 def details(action, *values) -> dict[str, str]:  # type: ignore[no-untyped-def]
@@ -68,3 +74,66 @@ def test_no_tensor_makes_it_fail(tensor: torch.Tensor) -> None:
     for other in (tensor, torch.ones_like(tensor), torch.zeros(3)):
         rows = dict(of_pair(tensor, other))
         assert rows["shape"].startswith(str(tuple(tensor.shape)))
+
+
+def said(action, *values, **more) -> tuple[str, str]:  # type: ignore[no-untyped-def]
+    with pytest.raises(Mismatch) as caught:
+        action(*values, because="It matters.", **more)
+    return caught.value.expected, caught.value.actual
+
+
+@pytest.mark.parametrize(
+    ("actual", "words"),
+    [
+        ([1.0, 2.5, 4.0], "2.5; 2 of 3 values differ, by up to 1"),
+        ([1.0, math.inf, 4.0], "inf; 2 of 3 values differ, by up to 1; at 1 of them one of the two is infinite or NaN"),
+        ([1.0, math.nan, 3.0], "nan; 1 of 3 values differ; at 1 of them one of the two is infinite or NaN"),
+        ([1.0, -math.inf, math.nan], "-inf; 2 of 3 values differ; at 2 of them one of the two is infinite or NaN"),
+    ],
+)
+def test_what_is_not_finite_has_no_difference(actual: list[float], words: str) -> None:
+    assert said(expect_close, torch.tensor(actual), torch.tensor([1.0, 2.0, 3.0])) == ("2 at index [1]", words)
+
+
+def test_an_infinite_value_that_was_expected_is_no_difference() -> None:
+    expected = torch.tensor([math.inf, 2.0, math.nan])
+    assert said(expect_close, torch.tensor([math.inf, 3.0, math.nan]), expected) == (
+        "2 at index [1]",
+        "3; 1 of 3 values differ, by up to 1",
+    )
+
+
+def test_a_dict_that_is_no_plain_one_says_what_is_odd_about_it() -> None:
+    reader = wire.Reader()
+    reader.feed(b"".join(wire.pack({"kind": "value"}, {torch.tensor(3): 0.5})))
+    ((_, found),) = reader.frames()
+    expected, actual = said(expect_type, found, dict)
+    assert expected == "a dict of plain keys and values"
+    assert actual == "a dict (with a key of type Tensor; keys have to be str or int)"
+    assert said(expect_type, 1, dict) == ("a dict", "an int: 1")
+    assert said(expect_type, Opaque("numpy.float32", "0.5"), float) == ("a float", "a numpy.float32 (0.5)")
+
+
+def test_a_truth_value_is_named() -> None:
+    assert said(expect_equal, False, True, name="the storage stays") == (
+        "the storage stays: True",
+        "the storage stays: False",
+    )
+
+
+def test_what_raised_says_with_which_arguments_it_was_called() -> None:
+    def pick(boxes: torch.Tensor, at: int, *, rest: object) -> object:
+        return boxes[at]
+
+    with pytest.raises(IndexError) as caught:
+        probing.call(pick, torch.zeros(0, 4), 2, rest=[torch.zeros(1)])
+    words = account_for(Outcome(error=describe_error(caught.value), during="running")).actual
+    assert words.startswith("called as pick(float32 (0, 4), 2, rest=a list of 1), it raised IndexError: index 2 is out")
+
+
+def test_notes_of_others_stay_out_of_the_verdict() -> None:
+    error = ValueError("one value")
+    error.add_note("by the way")
+    assert (
+        account_for(Outcome(error=describe_error(error), during="running")).actual == "it raised ValueError: one value"
+    )

@@ -109,9 +109,15 @@ def expect_finite(value: Any, *, because: str, looks_like: str | None = None) ->
 def expect_type(value: Any, kind: type, *, because: str, looks_like: str | None = None) -> None:
     """Fails unless `value` is exactly of this plain type (`bool` is no `int`)."""
     if type(value) is not kind:
+        expected = article(kind.__name__)
         name = value.type_name if isinstance(value, Opaque) else type(value).__name__
-        actual = f"{article(name)}" + ("" if value is None else f": {describe(value)}")
-        fail(expected=article(kind.__name__), actual=actual, because=because, looks_like=looks_like)
+        if isinstance(value, Opaque) and name == kind.__name__:  # the right type, but of things that may not travel
+            expected, actual = f"{expected} of plain keys and values", describe(value)
+        elif isinstance(value, Opaque):
+            actual = describe(value)
+        else:
+            actual = article(name) + ("" if value is None else f": {describe(value)}")
+        fail(expected=expected, actual=actual, because=because, looks_like=looks_like)
 
 
 def expect_number(value: Any, *, because: str, looks_like: str | None = None, name: str = "") -> float:
@@ -149,12 +155,16 @@ def expect_at_most(value: Any, bar: float, *, because: str, looks_like: str | No
         )
 
 
-def expect_equal(actual: Any, expected: Any, *, because: str, looks_like: str | None = None) -> None:
-    """Fails unless both are equal, type for type (`1` is not `True`, `1.0` is `1`); tensors bit for bit."""
+def expect_equal(actual: Any, expected: Any, *, because: str, looks_like: str | None = None, name: str = "") -> None:
+    """Fails unless both are equal, type for type (`1` is not `True`, `1.0` is `1`); tensors bit for bit.
+
+    `name` says what it is that is compared; a bare True or False needs it.
+    """
     if not same(actual, expected):
+        of = f"{name}: " if name else ""
         fail(
-            expected=describe(expected),
-            actual=describe(actual),
+            expected=of + describe(expected),
+            actual=of + describe(actual),
             because=because,
             looks_like=looks_like,
             details=of_pair(actual, expected),
@@ -238,8 +248,7 @@ def _fail_at_first(
     at = "" if not index else f" at index {list(index)}"
     total = wrong.numel()
     many = "" if total == 1 else f"; {int(wrong.sum())} of {total} values differ"
-    worst = (got - target).abs().nan_to_num(nan=math.inf).max().item()
-    by = "" if total == 1 else f", by up to {describe(float(worst))}"
+    by = "" if total == 1 else _how_far(got, target, wrong)
     fail(
         expected=f"{describe(target[index].item())}{at}",
         actual=f"{describe(got[index].item())}{many}{by}",
@@ -247,6 +256,18 @@ def _fail_at_first(
         looks_like=looks_like,
         details=details,
     )
+
+
+def _how_far(got: Any, target: Any, wrong: Any) -> str:
+    """The largest difference of finite values, and in how many places there is none to be had."""
+    import torch
+
+    odd = wrong & ~(torch.isfinite(got) & torch.isfinite(target))
+    finite = (got - target).abs()[wrong & ~odd]
+    by = f", by up to {describe(float(finite.max()))}" if finite.numel() else ""
+    if not bool(odd.any()):
+        return by
+    return f"{by}; at {int(odd.sum())} of them one of the two is infinite or NaN"
 
 
 def expect_sequence(actual: Any, expected: Sequence[Any], *, because: str, looks_like: str | None = None) -> None:

@@ -18,6 +18,10 @@ REPORT_EVERY = 0.1
 """Seconds between two progress reports: often enough for the eye, too seldom to cost anything."""
 
 
+CALLED = "called as "
+"""How the note on an exception begins that says with what the candidate's function was called."""
+
+
 class _Reporter:
     """Where progress goes; the worker puts a function here that writes to the judge."""
 
@@ -135,6 +139,28 @@ def outcome(function: Callable[..., Any], *args: Any, **kwargs: Any) -> dict[str
         raise
     except Exception as error:
         return {"raised": type(error).__name__, "message": str(error)[:500]}
+
+
+def call(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """Calls. An exception on its way out gets a note with the arguments, which the verdict shows.
+
+    For probes that send many inputs through one function: "it raised" says too little without the input.
+    """
+    try:
+        return function(*args, **kwargs)
+    except Exception as error:
+        given = [_brief(a) for a in args] + [f"{name}={_brief(a)}" for name, a in kwargs.items()]
+        with contextlib.suppress(Exception):  # the exception may be of the candidate's own making
+            error.add_note(f"{CALLED}{getattr(function, '__name__', 'the function')}({', '.join(given)})")
+        raise
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, torch.Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+    if isinstance(value, (list, tuple)) and any(isinstance(v, (torch.Tensor, list, tuple, dict)) for v in value):
+        return f"a {type(value).__name__} of {len(value)}"
+    return repr(value)[:80]
 
 
 def signature(function: Callable[..., Any]) -> list[str]:

@@ -228,11 +228,16 @@ def _raised(outcome: Outcome, error: dict[str, Any]) -> Account:
     return Account(
         "failed",
         "code that runs without raising",
-        f"it raised {said}",
+        f"{_called(error)}it raised {said}",
         _because(error),
         _looks_like(error),
         location=location,
     )
+
+
+def _called(error: dict[str, Any]) -> str:
+    """With what the probe had called the function that raised, when it says so (`probing.call`)."""
+    return next((f"{note}, " for note in error["notes"] if note.startswith("called as ")), "")
 
 
 def _is_denied(error: dict[str, Any]) -> bool:

@@ -65,7 +65,8 @@ class _Encoder:
         if kind is dict or (self.strict and isinstance(value, dict)):  # a state_dict is an OrderedDict
             if all(type(k) in (str, int) for k in value):
                 return {"d": [[k, self.encode(v, depth + 1)] for k, v in value.items()]}
-            return self.opaque(value)
+            odd = next(type(k).__name__ for k in value if type(k) not in (str, int))
+            return self.opaque(value, f"with a key of type {odd}; keys have to be str or int")
         if kind.__module__ == "numpy" and kind.__name__ == "ndarray":
             return self.array(value)
         return self.tensor(value)
@@ -100,13 +101,13 @@ class _Encoder:
         self.buffers.append(memoryview(array).cast("B") if array.size else memoryview(b""))
         return len(self.buffers) - 1
 
-    def opaque(self, value: Any) -> Any:
+    def opaque(self, value: Any, text: str | None = None) -> Any:
         kind = type(value)
         name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
         if self.strict:
             raise Unsendable(f"{name} is not plain data: send tensors, numbers, strings, lists and dicts")
         try:
-            text = repr(value)[:500]
+            text = repr(value)[:500] if text is None else text[:500]
         except BaseException:
             text = ""
         return {"o": [name[:200], text]}
