@@ -534,6 +534,11 @@ def test_the_curve_of_a_training_is_drawn(watch: Watch, practice: Practice) -> N
     bars = [line.split("│", 1)[1] for line in text.split("\n") if "│" in line]
     assert len(bars) >= 3
     assert bars[0].strip() and bars[0].startswith("█") and bars[-1].startswith("█"), "the first loss is the highest"
+    assert "earlier save" not in text
+    (practice.home / "exercises" / f"{TRAIN}.py").write_text("step = None\n")
+    assert "c curve" in terminal.until(lambda text: "✗ Score" in text)
+    terminal.press("c")
+    assert "loss 4 → " in terminal.until("from an earlier save")
 
 
 def test_reset_asks_and_keeps_a_backup(watch: Watch, file: Path, practice: Practice) -> None:
@@ -662,6 +667,29 @@ def test_what_does_not_fit_can_be_scrolled_to(watch: Watch, file: Path) -> None:
     assert "✗ Score 0/100" in terminal.until("Add two tensors")
     terminal.press("\x1b[6~\x1b[6~")
     terminal.until(lambda text: "more below" not in text)
+
+
+def test_what_is_too_long_is_read_from_its_first_line(watch: Watch, file: Path) -> None:
+    file.write_text(WRONG)
+    terminal = watch(rows=12)
+    terminal.until("✗ Score 0/100")
+    text = terminal.until("more below: PgDn")
+    assert "│ ✗ The sum is right" in text and "expected  2.5" in text
+    terminal.press("j")
+    terminal.press("j")
+    terminal.press("j")
+    assert "╰──" in terminal.until(lambda text: "more below" not in text)
+
+
+def test_while_a_check_runs_the_rest_can_be_scrolled_to(watch: Watch, home: Path) -> None:
+    terminal = watch("03", rows=14)
+    terminal.until("the verdict comes here")
+    (home / "exercises" / f"{TRAIN}.py").write_text("import time\n\n\ndef step(x):\n    time.sleep(600)\n")
+    assert "Quick 15" not in terminal.until("checking… 3/16")
+    terminal.press("\x1b[6~\x1b[6~")
+    terminal.until("Quick 15")
+    terminal.press("\x1b")
+    assert "It arrives (stopped)" in terminal.until("Stopped after 3 of 16 checks")
 
 
 def test_a_resize_lays_everything_out_anew(watch: Watch, file: Path) -> None:

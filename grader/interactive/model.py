@@ -53,6 +53,8 @@ class Run:
     progress: Progress | None = None
     losses: tuple[tuple[str, tuple[float, ...]], ...] = ()
     """Per check that trained: the losses that it reported, in order."""
+    trained_before: tuple[str, tuple[float, ...]] | None = None
+    """The last training check of earlier runs, to be looked at until this run has one."""
     card: Scorecard | None = None
     before: Scorecard | None = None
     """The verdict before this run, to be read until there is a new one."""
@@ -87,7 +89,7 @@ class Run:
     @property
     def trained(self) -> tuple[str, tuple[float, ...]] | None:
         """The last training check with its losses."""
-        return next((entry for entry in reversed(self.losses) if len(entry[1]) > 1), None)
+        return next((entry for entry in reversed(self.losses) if len(entry[1]) > 1), self.trained_before)
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,8 @@ class State:
     run: Run | None = None
     runs: int = 0
     page: Page = "statement"
-    scroll: int = 0
-    """Lines away from where the page is anchored."""
+    scroll: int | None = None
+    """Lines away from where the page is anchored; None until the learner scrolls."""
     read: int = 0
     """How far the statement was scrolled when it was left: reading goes on there."""
     notice: str = ""
@@ -123,8 +125,8 @@ class State:
 
     def seen(self, page: Page, **more: object) -> State:
         """The same on another page, from where that page begins; the statement, from where it was left."""
-        read = self.scroll if self.page == "statement" else self.read
-        scroll = read if page == "statement" else 0
+        read = self.scroll or 0 if self.page == "statement" else self.read
+        scroll = read if page == "statement" else None
         return replace(self, page=page, scroll=scroll, read=read, notice="", **more)  # type: ignore[arg-type]
 
 
@@ -133,9 +135,13 @@ class State:
 
 @dataclass(frozen=True)
 class Key:
-    """A key was pressed. `limit` is how far the page that was shown can be scrolled, `room` its height in lines."""
+    """A key was pressed. `limit` is how far the page that was shown can be scrolled, `room` its height in lines.
+
+    `away` is how far from its anchor it was shown.
+    """
 
     name: str
+    away: int = 0
     limit: int = 0
     room: int = 20
     at: float = 0.0

@@ -35,6 +35,8 @@ _SGR: Final = re.compile(r"\x1b\[[0-9;]*m")
 _FRAMES: Final = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _WIDEST: Final = 100
 _MOST_DRAWN: Final = 300
+_AHEAD: Final = 2
+"""Lines shown after the check that runs, when not all fit."""
 _AROUND_PRINTED: Final = 14
 """Lines that a usual explanation takes apart from what was printed: on a small screen both have to fit."""
 
@@ -109,18 +111,24 @@ class Pages:
                 return picker_lines(state.picker, id, width, room)
         return self._check(state, width, room, now)
 
-    def focus(self, state: State, width: int, now: float) -> int | None:
-        """How many of the page's lines end with the check that runs, or ran when it was stopped: it has to be seen.
+    def opening(self, state: State, width: int, room: int, now: float) -> int:
+        """The line with which the check's page begins, in `room` lines, until the learner scrolls.
 
-        None when no check does.
+        The check that runs, or ran when it was stopped, is seen with a bit of what follows. Of a verdict the end is
+        seen, with what went wrong; where that alone is too long, it is read from its first line.
         """
         run = state.run
-        if state.page != "check" or run is None or not (run.active or run.phase == "stopped"):
-            return None
+        if run is None:
+            return 0
+        lines = len(self._title(state, width)) + len(self._lines(run, width, now))
+        if not (run.active or run.phase == "stopped"):
+            end = self._ending(state, run.card, width, room) if run.card is not None else []
+            return lines + min(1, len(end)) if len(end) > room else max(0, lines + len(end) - room)
         reached = {record.id for record in run.records} | {run.running, run.halted}
         last = max((n for n, (id, _, _) in enumerate(run.checks) if id in reached), default=-1)
         part = replace(run, checks=run.checks[: last + 1])
-        return len(self._title(state, width)) + (len(self._lines(part, width, now)) if part.checks else 0)
+        seen = len(self._title(state, width)) + (len(self._lines(part, width, now)) if part.checks else 0)
+        return max(0, seen - room + _AHEAD)
 
     # --- the check -------------------------------------------------------------------------------------
 
@@ -132,13 +140,16 @@ class Pages:
         card = run.card if not run.active else run.before
         if card is None:
             return lines
-        printed = min(words.PRINTED_LINES, max(4, room - _AROUND_PRINTED))
-        key = ("end", card.sha256, card.seconds, printed)
-        end = self._kept(key, width, lambda out: _end(out, state, card, printed))
+        end = self._ending(state, card, width, room)
         if not run.active:
             return lines + end
         dimmed = [styled(_SGR.sub("", line), "2") for line in end]
         return lines + dimmed if len(lines) + len(dimmed) <= room else lines
+
+    def _ending(self, state: State, card: Scorecard, width: int, room: int) -> list[str]:
+        printed = min(words.PRINTED_LINES, max(4, room - _AROUND_PRINTED))
+        key = ("end", card.sha256, card.seconds, printed)
+        return self._kept(key, width, lambda out: _end(out, state, card, printed))
 
     def _title(self, state: State, width: int) -> list[str]:
         exercise = state.place.exercise
@@ -285,6 +296,7 @@ def _curve(run: Run, width: int, room: int) -> list[str]:
     id, losses = run.trained
     title = next((title for known, title, _ in run.checks if known == id), id)
     said = f"loss {words.number(losses[0])} → {words.number(losses[-1])}, {len(losses)} reports, oldest left"
+    said += "; from an earlier save" if run.trained is run.trained_before else ""
     drawn = curve(losses, width, min(16, max(3, room - 5)))
     return [styled(clipped(clean(title), width), "1"), styled(clipped(said, width), "2"), "", *drawn]
 

@@ -16,12 +16,11 @@ from grader.views.text import clean
 
 TINY: Final = 8
 """With fewer rows than that the bar keeps only its verdict, or what it asks, and the keys."""
-_LOW: Final = 16
-"""With fewer rows than that each sentence of the bar gets one line, cut if need be."""
+_LOW: Final = (14, 20)
+"""With fewer rows than the first a sentence of the bar gets one line, cut if need be; below the second two; then three.
+"""
 _SLOW: Final = 1.5
 """Seconds after which a check that hasn't come to its first line says what it waits for."""
-_AHEAD: Final = 2
-"""Lines shown after the check that runs, when not all fit."""
 _WIDE: Final = 110
 """Narrower than that the keys often need two lines; they always get them, so that nothing jumps."""
 
@@ -34,9 +33,10 @@ _ASCII: Final = str.maketrans(
 
 @dataclass(frozen=True)
 class Frame:
-    """The whole screen, and how far its page can be scrolled."""
+    """The whole screen, how far from its anchor its page is, and how far it can be scrolled."""
 
     lines: list[str]
+    away: int
     limit: int
     room: int
 
@@ -47,18 +47,18 @@ def frame(pages: Pages, state: State, width: int, height: int, now: float) -> Fr
     room = max(0, height - len(bar) - 1)
     body = pages.body(state, width, room, now)
     limit = max(0, len(body) - room)
-    away = min(state.scroll, limit)
     at_bottom = state.page == "check"
-    start = limit - away if at_bottom else away
-    focus = pages.focus(state, width, now)
-    if focus is not None and away == 0:
-        start = min(limit, max(0, focus - room + _AHEAD))
+    if state.scroll is not None:
+        away = min(state.scroll, limit)
+        start = limit - away if at_bottom else away
+    else:
+        start = min(limit, pages.opening(state, width, room, now)) if at_bottom else 0
     seen = body[start : start + room]
     blank = [""] * (room - len(seen))
     above, below = start, max(0, len(body) - start - room)
     lines = [*blank, *seen] if at_bottom else [*seen, *blank]
     lines = [*lines, _rule(state, width, above, below), *bar]
-    return Frame(_shown(lines[-height:]), limit, max(1, room))
+    return Frame(_shown(lines[-height:]), limit - start if at_bottom else start, limit, max(1, room))
 
 
 def _shown(lines: list[str]) -> list[str]:
@@ -93,7 +93,7 @@ def bar_lines(state: State, width: int, height: int, now: float) -> list[str]:
     notice = clean(state.notice)
     if state.run is not None and state.run.phase == "failed" and cells(verdict) > width:
         notice, verdict = verdict, "The grader couldn't grade this save."
-    most = 1 if height < _LOW else 3
+    most = 1 + sum(height >= low for low in _LOW)
     return [
         *(styled(line, "33") for line in folded(notice, width, most)),
         styled(clipped(verdict, width), style),

@@ -65,7 +65,7 @@ class Session:
         self._queue: asyncio.Queue[Event] = asyncio.Queue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pages = Pages()
-        self._frame = Frame([], 0, 20)
+        self._frame = Frame([], 0, 0, 20)
         self._grading: Grading | None = None
         self._watcher: FileWatcher | None = None
         self._ticking = False
@@ -107,7 +107,8 @@ class Session:
     def _on_key(self, name: str) -> None:
         if name == "<sigint>" and self._terminal.away:
             return  # Ctrl-C was meant for the editor
-        self._queue.put_nowait(Key(name, self._frame.limit, self._frame.room, time.monotonic()))
+        shown = self._frame
+        self._queue.put_nowait(Key(name, shown.away, shown.limit, shown.room, time.monotonic()))
 
     def _on_stop(self, code: int) -> None:
         self._queue.put_nowait(Stop(code))

@@ -143,7 +143,15 @@ def _next_run(state: State, at: float) -> Run:
     found = () if last.unloadable else last.records
     merged: dict[str, CheckRecord] = {record.id: record for record in (*last.stale, *found)}
     before = last.card or last.before
-    return Run(state.runs + 1, at, data=last.data, checks=last.checks, stale=tuple(merged.values()), before=before)
+    return Run(
+        state.runs + 1,
+        at,
+        data=last.data,
+        checks=last.checks,
+        stale=tuple(merged.values()),
+        before=before,
+        trained_before=last.trained,
+    )
 
 
 def _stopped(state: State) -> State:
@@ -181,7 +189,7 @@ def _with_loss(run: Run, id: str, loss: float | None) -> tuple[tuple[str, tuple[
 
 def _arrived(state: State) -> State:
     """A verdict is there: show it from its end, unless the learner reads something else meanwhile."""
-    return replace(state, scroll=0) if state.page == "check" else state
+    return replace(state, scroll=None) if state.page == "check" else state
 
 
 # --- keys ----------------------------------------------------------------------------------------------
@@ -242,8 +250,8 @@ def _back(state: State) -> Step:
     if state.page != home and not (state.page == "statement" and state.run is None):
         return state.seen("check" if state.run is not None else "statement"), ()
     if state.run is not None and state.run.active:
-        return _stopped(state), (Cancel(),)
-    return replace(state, scroll=0, notice="q leaves."), ()
+        return replace(_stopped(state), scroll=None), (Cancel(),)
+    return replace(state, scroll=None, notice="q leaves."), ()
 
 
 def _answered(state: State, name: str) -> Step:
@@ -275,12 +283,11 @@ def _scrolled(state: State, key: Key) -> int:
     """How far from its anchor the page is after a key. The verdict hangs at the bottom, all else begins at the top."""
     upwards = 1 if state.page == "check" else -1
     steps = {"up": 1, "k": 1, "down": -1, "j": -1, "pageup": key.room, "pagedown": -key.room, " ": -key.room}
-    here = min(state.scroll, key.limit)
     if key.name in ("home", "g"):
         return key.limit if upwards == 1 else 0
     if key.name in ("end", "G"):
         return 0 if upwards == 1 else key.limit
-    return min(max(here + upwards * steps[key.name], 0), key.limit)
+    return min(max(key.away + upwards * steps[key.name], 0), key.limit)
 
 
 def _hint(state: State) -> Step:
