@@ -374,6 +374,18 @@ def test_a_file_that_is_gone_is_said_and_its_return_is_graded(watch: Watch, file
     terminal.until("Score 100/100")
 
 
+def test_what_stands_in_place_of_the_file_is_said(watch: Watch, file: Path) -> None:
+    file.write_text("")
+    terminal = watch()
+    terminal.until("The file is empty.")
+    file.unlink()
+    file.mkdir()
+    terminal.until("Is a directory")
+    file.rmdir()
+    file.write_text(RIGHT)
+    terminal.until("Score 100/100")
+
+
 # --- cancelling ----------------------------------------------------------------------------------------------
 
 

@@ -45,7 +45,7 @@ class FileWatcher:
         self._tell = tell
         self._stopped = threading.Event()
         self._status: _Status = None
-        self._known = ""  # the SHA-256 of the content that was told last; "" for no file
+        self._known: tuple[str, str | None] | None = None  # what was told last
         self._thread = threading.Thread(target=self._run, name=f"watch {exercise}", daemon=True)
 
     def start(self) -> None:
@@ -90,7 +90,7 @@ class FileWatcher:
     def _first(self) -> None:
         self._status = _status(self._path)
         submission = self._read()
-        self._known = submission.sha256 if submission is not None else ""
+        self._known = _identity(submission)
         self._tell(Found(self._exercise, submission, time.monotonic()))
 
     def _look(self, *, notified: bool) -> None:
@@ -99,7 +99,7 @@ class FileWatcher:
         if not notified and status == self._status:
             return
         submission = self._read()
-        if (submission.sha256 if submission is not None else "") == self._known:
+        if _identity(submission) == self._known:
             touched = status != self._status
             self._status = status
             if touched and submission is not None:
@@ -120,11 +120,10 @@ class FileWatcher:
             if rested or time.monotonic() - began > LONGEST:
                 break
         self._status = status
+        self._known = _identity(submission)
         if submission is None:
-            self._known = ""
             self._tell(Vanished(self._exercise))
         else:
-            self._known = submission.sha256
             self._tell(Saved(self._exercise, submission, time.monotonic()))
 
     def _rests(self, status: _Status, seconds: float) -> bool:
@@ -141,6 +140,11 @@ class FileWatcher:
         if not submission.source and not os.path.lexists(self._path):
             return None
         return submission
+
+
+def _identity(submission: Submission | None) -> tuple[str, str | None] | None:
+    """What makes two reads the same: the content, or why there is none (empty, a folder, not to be read)."""
+    return None if submission is None else (submission.sha256, submission.problem)
 
 
 def rest_for(submission: Submission | None) -> float:
