@@ -6,6 +6,7 @@ Pure functions on plain data; the words that a learner reads when their code did
 from __future__ import annotations
 
 import errno
+import re
 import signal
 from dataclasses import dataclass
 from typing import Any
@@ -332,8 +333,7 @@ def _looks_like(error: dict[str, Any]) -> str | None:
     patterns = {
         "mat1 and mat2 shapes cannot be multiplied": "the flattened size and the next layer's `in_features` differ:"
         " print the shape just before the flatten",
-        "is invalid for input of size": "a `view`/`reshape` to a size that doesn't fit: keep the batch dimension"
-        " first and let -1 stand for the features",
+        "is invalid for input of size": _misfit(message),
         "Trying to backward through the graph a second time": "a graph kept from an earlier step (a loss or hidden"
         " state that wasn't detached)",
         "does not require grad": "the graph was cut: `.detach()`, `.item()`, `.data` or `no_grad` before `backward()`",
@@ -342,7 +342,7 @@ def _looks_like(error: dict[str, Any]) -> str | None:
         "modified by an inplace operation": "an in-place operation on a value that the backward pass needs",
         "view size is not compatible": "`view` on a tensor that isn't contiguous: use `reshape` or `flatten`",
         "Expected all tensors to be on the same device": "a tensor left on another device",
-        "expected scalar type": "two dtypes mixed: targets have to be int64, images floating point",
+        "expected scalar type": "two dtypes mixed, such as float32 made on the way beside float64 that came in",
         "missing 1 required positional argument": "a signature that differs from the statement's",
         "unexpected keyword argument": "a signature that differs from the statement's",
         "takes": None,
@@ -351,3 +351,11 @@ def _looks_like(error: dict[str, Any]) -> str | None:
         if pattern in message and meaning:
             return meaning
     return None
+
+
+def _misfit(message: str) -> str:
+    """Two sizes asked for: somebody flattens for a linear layer. More of them: any other rearrangement."""
+    fits = "a `view`/`reshape` to a size that doesn't fit"
+    if re.search(r"shape '\[-?\d+, -?\d+\]'", message):
+        return f"{fits}: keep the batch dimension first and let -1 stand for the features"
+    return f"{fits} the number of values that are there: print the shape before it"

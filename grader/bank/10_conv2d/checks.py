@@ -22,6 +22,7 @@ from grader.checking import (
 from . import probes
 
 F64 = torch.float64
+SINGLE = "right to float32's seven digits only: something on the way is float32 (torch.zeros, .float())"
 
 
 def _case(seed, x, weight, bias=False, **options):
@@ -65,6 +66,8 @@ def _wrong_kernels(case):
     mixed = w.reshape(w.shape[0], -1).reshape(-1, w.shape[0]).t().reshape(w.shape)
     yield "the weights were reshaped in another order than the windows", lambda: _right(case, weight=mixed)
     yield "the output channels come in reversed order", lambda: _right(case).flip(1)
+    yield "rows and columns of the output are swapped", lambda: _right(case).mT
+    yield "the output is reshaped to (OW, OH); it is (OH, OW)", lambda: _right(case).reshape(_right(case).mT.shape)
 
 
 def _wrong_biases(case):
@@ -126,6 +129,8 @@ def _wrong_groups(case):
         "the output channels of the groups are interleaved; each group's stand together",
         lambda: _right(case).unflatten(1, (g, per_out)).transpose(1, 2).flatten(1, 2),
     )
+    every = w.unflatten(0, (per_out, g)).transpose(0, 1).flatten(0, 1)
+    yield "each group takes every G-th kernel; they are blocks of neighbours", lambda: _right(case, weight=every)
     first = x[:, :per_in].repeat(1, g, 1, 1)
     yield "every group reads the first group's input channels", lambda: _right(case, input=first)
     summed = x.unflatten(1, (g, per_in)).sum(1).repeat(1, g, 1, 1)
@@ -133,37 +138,44 @@ def _wrong_groups(case):
 
 
 def _looks(actual, case, right):
-    """The misconception that gives this output; for an output of another shape, the one that gives the shape."""
+    """The misconception that gives this very output."""
     if type(actual) is not torch.Tensor:
         return None
+    if _single(actual, right):
+        return SINGLE
     for make in (_wrong_options, _wrong_groups, _wrong_biases, _wrong_kernels):
         for text, wrong in make(case):
             try:
                 guess = wrong()
             except (RuntimeError, ValueError, NotImplementedError):
                 continue  # this misconception can't be had with these shapes
-            if guess.shape != actual.shape or _near(guess, right):
-                continue
-            if _near(actual, guess) or actual.shape != right.shape:
+            if _near(actual, guess) and not _near(guess, right):
                 return text
     return None
 
 
 def _near(a, b):
-    return a.shape == b.shape and torch.allclose(a.to(F64), b.to(F64), rtol=1e-4, atol=1e-5)
+    return type(a) is torch.Tensor and a.shape == b.shape and torch.allclose(a.to(F64), b.to(F64), rtol=1e-4, atol=1e-5)
+
+
+def _single(actual, right):
+    """Is it the right value, rounded to float32 somewhere on the way to float64?"""
+    if actual.shape != right.shape or actual.dtype != F64 or torch.allclose(actual, right, rtol=1e-9, atol=1e-9):
+        return False
+    return torch.allclose(actual, right, rtol=1e-5, atol=1e-5)
 
 
 def _said(case):
     options = [f"{name}={value}" for name, value in case["options"].items()]
     parts = [f"x {tuple(case['x'].shape)}", f"weight {tuple(case['weight'].shape)}"]
-    parts += ["bias"] if case["bias"] is not None else []
+    parts += ["no bias" if case["bias"] is None else "bias", str(case["x"].dtype).removeprefix("torch.")]
     return ", ".join(parts + options)
 
 
-def _expect_output(actual, case, because, rtol=1e-4, atol=1e-5):
+def _expect_output(actual, case, because, rtol=1e-4, atol=1e-5, said=None):
     right = _right(case)
     looks = _looks(actual, case, right)
-    because = f"({_said(case)}) {because}"
+    because = f"({said or _said(case)}) {because}"
     expect_shape(actual, tuple(right.shape), because=because, looks_like=looks)
     expect_close(actual, right, because=because, looks_like=looks, rtol=rtol, atol=atol)
 
@@ -208,9 +220,30 @@ def test_output_size(sandbox):
 
 
 @check(
+    "One channel, stride 1: each output is the sum over its window",
+    points=10,
+    why="The operation itself, and the one question that everybody asks: is the kernel flipped?",
+)
+def test_plain(sandbox):
+    cases = [_case(10, (1, 1, 6, 6), (1, 1, 3, 3)), _case(11, (1, 1, 3, 3), (1, 1, 3, 3))]
+    cases += [_case(12, (1, 1, 5, 9), (1, 1, 2, 2)), _case(13, (1, 1, 7, 4), (1, 1, 1, 1))]
+    moved = {**cases[0], "x": cases[0]["x"].roll((1, 2), dims=(2, 3))}
+    cases.append(moved)
+    found = _expect_outputs(sandbox, cases, "out[i, j] is the sum of x[i + k, j + l] · weight[k, l].")
+    expect_close(
+        found[-1][..., 1:, 2:],
+        found[0][..., :-1, :-2].to(F64),
+        because="an image moved by (1, 2) pixels gives an output moved by (1, 2): the weights are the same everywhere.",
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+@check(
     "Rule: the convolution is your own",
     points=5,
     why="The task is to write what F.conv2d does.",
+    after=["test_plain"],
 )
 def test_own_work(sandbox):
     cases = [
@@ -229,31 +262,10 @@ def test_own_work(sandbox):
 
 
 @check(
-    "One channel, stride 1: each output is the sum over its window",
-    points=10,
-    why="The operation itself, and the one question that everybody asks: is the kernel flipped?",
-    after=["test_own_work"],
-)
-def test_plain(sandbox):
-    cases = [_case(10, (1, 1, 6, 6), (1, 1, 3, 3)), _case(11, (1, 1, 3, 3), (1, 1, 3, 3))]
-    cases += [_case(12, (1, 1, 5, 9), (1, 1, 2, 2)), _case(13, (1, 1, 7, 4), (1, 1, 1, 1))]
-    moved = {**cases[0], "x": cases[0]["x"].roll((1, 2), dims=(2, 3))}
-    cases.append(moved)
-    found = _expect_outputs(sandbox, cases, "out[i, j] is the sum of x[i + k, j + l] · weight[k, l].")
-    expect_close(
-        found[-1][..., 1:, 2:],
-        found[0][..., :-1, :-2].to(F64),
-        because="an image moved by (1, 2) pixels gives an output moved by (1, 2): the weights are the same everywhere.",
-        rtol=1e-4,
-        atol=1e-5,
-    )
-
-
-@check(
     "Channels are summed, examples stay apart",
     points=10,
     why="Every output channel has a kernel of its own that reads all input channels, in each example by itself.",
-    after=["test_plain"],
+    after=["test_own_work"],
 )
 def test_channels_and_batch(sandbox):
     cases = [_case(20, (1, 3, 6, 7), (1, 3, 3, 3)), _case(21, (1, 1, 6, 5), (4, 1, 2, 2))]
@@ -310,7 +322,7 @@ def test_stride(sandbox):
 @check(
     "padding surrounds the image with zeros",
     points=10,
-    why="It keeps the size through a 3x3 layer. Which side, which axis, which value: three ways to get it wrong.",
+    why="It keeps the size through a 3x3 layer. Which side, which axis (F.pad takes columns first), which value?",
     after=["test_rectangular"],
 )
 def test_padding(sandbox):
@@ -389,7 +401,8 @@ def test_inputs(sandbox):
         expect_dtype(found["output"], dtype, because=because)
         fine = 1e-9 if dtype == F64 else 1e-4
         doubled = {name: value.to(F64) if torch.is_tensor(value) else value for name, value in one.items()}
-        _expect_output(found["output"], doubled, "with views that aren't contiguous, to full precision.", fine, fine)
+        because = "with views that aren't contiguous, to full precision."
+        _expect_output(found["output"], doubled, because, fine, fine, said=_said(one))
         for name in ("x", "weight", "bias"):
             expect(
                 torch.equal(found[name], one[name]),
@@ -438,7 +451,8 @@ def _expect_gradient(found, name, right, case):
             actual="a gradient that isn't zero",
             because="each output belongs to one example; any connection between examples is a mix-up.",
         )
-    expect_close(actual, right, because=because, rtol=1e-6, atol=1e-8)
+    looks = SINGLE if type(actual) is torch.Tensor and _single(actual, right) else None
+    expect_close(actual, right, because=because, looks_like=looks, rtol=1e-6, atol=1e-8)
 
 
 @check(
@@ -455,15 +469,29 @@ def test_errors(sandbox):
         "5 output channels in 2 groups": _case(133, (1, 4, 5, 5), (5, 2, 2, 2), groups=2),
         "a kernel of 4 x 4 on an image of 3 x 6": _case(134, (1, 1, 3, 6), (1, 1, 4, 4)),
         "a dilated kernel that spans 7 pixels, on 6": _case(135, (1, 1, 6, 9), (1, 1, 3, 3), dilation=3),
+        "a kernel of 3 x 4 on an image of 5 x 3": _case(136, (1, 1, 5, 3), (1, 1, 3, 4)),
+        "a kernel one row higher than the padded image": _case(137, (1, 1, 3, 6), (1, 1, 6, 2), padding=(1, 0)),
+        "a dilated kernel that is one column too wide": _case(138, (2, 1, 9, 4), (3, 1, 2, 3), dilation=(1, 2)),
     }
-    for (text, _), found in zip(cases.items(), sandbox.run(probes.outcomes, list(cases.values())), strict=True):
+    for (text, case), found in zip(cases.items(), sandbox.run(probes.outcomes, list(cases.values())), strict=True):
+        spread = _broadcast(case)
+        looks = "broadcasting took the one channel for all of them"
         expect(
             "raised" in found,
             expected=f"an error ({text})",
             actual=f"no error; {describe(found.get('value'))}",
             because="a call that makes no sense has to stop there, not three layers later.",
-            looks_like="broadcasting took the one channel for all of them" if "1 channel" in text[:20] else None,
+            looks_like=looks if spread is not None and _near(found.get("value"), spread) else None,
         )
+
+
+def _broadcast(case):
+    """What comes out when a single channel, of x or of the weight, is read for each of the other's; or None."""
+    x, w = case["x"], case["weight"]
+    if case["options"] or 1 not in (x.shape[1], w.shape[1]) or x.shape[1] == w.shape[1]:
+        return None
+    channels = max(x.shape[1], w.shape[1])
+    return F.conv2d(x.expand(-1, channels, -1, -1), w.expand(-1, channels, -1, -1))
 
 
 @check(
@@ -474,21 +502,33 @@ def test_errors(sandbox):
 )
 def test_cost(sandbox):
     small = _case(140, (2, 4, 8, 8), (4, 2, 3, 3), True, padding=1, groups=2)
-    large = _case(141, (24, 16, 12, 10), (16, 8, 3, 3), True, padding=1, groups=2)
-    few, many = sandbox.run(probes.cost, [small, large])
-    for what, said in (("operations", "tensor operations"), ("lines", "lines of Python")):
-        expect(
-            many[what] <= 1.5 * few[what] + 20,
-            expected=f"about as many {said} for 24 images of 16x12x10 as for 2 of 4x8x8: {few[what]}",
-            actual=f"{many[what]} {said}",
-            because="how often Python runs may depend on the kernel and the groups, not on the sizes of the images.",
-            looks_like="a Python loop over examples, channels or pixels",
-        )
-    windows = 24 * 16 * 9 * 12 * 10
+    large = {
+        "48 rows": _case(141, (2, 4, 48, 8), (4, 2, 3, 3), True, padding=1, groups=2),
+        "48 columns": _case(142, (2, 4, 8, 48), (4, 2, 3, 3), True, padding=1, groups=2),
+        "24 images": _case(143, (24, 4, 8, 8), (4, 2, 3, 3), True, padding=1, groups=2),
+        "24 input channels": _case(144, (2, 24, 8, 8), (4, 12, 3, 3), True, padding=1, groups=2),
+        "24 output channels": _case(145, (2, 4, 8, 8), (24, 2, 3, 3), True, padding=1, groups=2),
+    }
+    few, *found = sandbox.run(probes.cost, [small, *large.values()])
+    because = "how often Python runs may depend on the kernel and the groups, not on the sizes of the images."
+    for more, many in zip(large, found, strict=True):
+        # A table of row numbers, made in Python, is two lines for each of the 40 rows more, without any tensor.
+        for what, said, table in (("operations", "tensor operations", 0), ("lines", "lines of Python", 85)):
+            expect(
+                many[what] <= 1.2 * few[what] + 15 + table,
+                expected=f"about as many {said} with {more} as for 2 images of 4x8x8 and 4 outputs: {few[what]}",
+                actual=f"{many[what]} {said}",
+                because=because,
+                looks_like=f"a Python loop over {more.split(' ', 1)[1]}",
+            )
+    o, groups, windows = 24, 2, 2 * 4 * 9 * 8 * 8
+    most = many["largest"]  # of the last case
     expect_at_most(
-        many["largest"],
+        most,
         1.5 * windows,
-        because=f"all windows are {windows} numbers (N · C · KH · KW · OH · OW); that is the most you need at once.",
-        looks_like="a product by broadcasting has the output channels and the kernel in one shape",
+        because=f"({more}) all windows are {windows} numbers (N · C · KH · KW · OH · OW); you never need more at once.",
+        looks_like="a product by broadcasting has the output channels and the kernel in one shape"
+        if most in (windows * o, windows * o // groups)
+        else None,
         unit=" numbers",
     )
