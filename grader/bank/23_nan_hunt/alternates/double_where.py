@@ -1,0 +1,94 @@
+"""The argument of each dangerous operation is made harmless first, then the value is put right."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+def contrast_normalize(maps: torch.Tensor) -> torch.Tensor:
+    """Each map of each image with mean 0 and standard deviation 1. (N, C, H, W) → (N, C, H, W)."""
+    mean = maps.mean(dim=(2, 3), keepdim=True)
+    std = maps.std(dim=(2, 3), keepdim=True)
+    flat = std == 0
+    scaled = (maps - mean) / std.masked_fill(flat, 1.0)
+    return scaled.masked_fill(flat, 0.0)
+
+
+def attention_pool(tokens: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    """The mean of the tokens, weighted by the softmax of their scores. (N, T, D), (N, T) → (N, D)."""
+    top = scores.max(dim=1, keepdim=True).values.detach()  # a constant shift; it cancels
+    weights = (scores - top).exp()
+    weights = weights / weights.sum(dim=1, keepdim=True)
+    return (weights.unsqueeze(2) * tokens).sum(dim=1)
+
+
+def attention_entropy(scores: torch.Tensor) -> torch.Tensor:
+    """The entropy of the attention weights in nats, averaged over the images. (N, T) → ()."""
+    weights = scores.softmax(dim=1)
+    some = weights > 0
+    logs = torch.where(some, weights, 1.0).log()
+    return -(weights * logs).sum(dim=1).mean()
+
+
+def pairwise_distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """The Euclidean distance of every row of `a` to every row of `b`. (N, D), (C, D) → (N, C)."""
+    difference = a[:, None] - b[None]  # (N, C, D)
+    squared = difference.pow(2).sum(dim=2)
+    apart = squared > 0
+    return torch.where(apart, torch.where(apart, squared, 1.0).sqrt(), 0.0)
+
+
+def prototype_loss(distances: torch.Tensor, labels: torch.Tensor, temperature: float) -> torch.Tensor:
+    """-log of the softmax of -distance / temperature, at the label; averaged. (N, C), (N,) → ()."""
+    logits = -distances / temperature
+    chosen = logits.gather(1, labels.unsqueeze(1)).squeeze(1)
+    return (logits.logsumexp(dim=1) - chosen).mean()
+
+
+class PrototypeNet(nn.Module):
+    """(N, 1, 16, 16) images → (N, classes) distances; the smallest is the prediction."""
+
+    def __init__(self, classes: int = 4, channels: int = 12, dim: int = 8, temperature: float = 0.5) -> None:
+        super().__init__()
+        self.temperature = temperature
+        self.patches = nn.Conv2d(1, channels, 4, stride=2, bias=False)  # the normalisation would remove a bias
+        self.score = nn.Linear(channels, 1, bias=False)  # so would the softmax
+        self.embed = nn.Linear(channels, dim)
+        self.prototypes = nn.Parameter(torch.randn(classes, dim))
+
+    def embeddings(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(N, 1, 16, 16) → embeddings (N, dim) and attention scores (N, 49)."""
+        maps = contrast_normalize(self.patches(images)).relu()  # (N, channels, 7, 7)
+        tokens = maps.flatten(2).transpose(1, 2)  # (N, 49, channels)
+        scores = self.score(tokens).squeeze(2)  # (N, 49)
+        return self.embed(attention_pool(tokens, scores)), scores
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(N, 1, 16, 16) → (N, classes)."""
+        embeddings, _ = self.embeddings(images)
+        return pairwise_distance(embeddings, self.prototypes)
+
+    def loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The loss of a batch; a little reward for entropy keeps the attention from looking at one patch only."""
+        embeddings, scores = self.embeddings(images)
+        distances = pairwise_distance(embeddings, self.prototypes)
+        return prototype_loss(distances, labels, self.temperature) - 0.01 * attention_entropy(scores)
+
+
+def train(
+    model: PrototypeNet, batches: list[tuple[torch.Tensor, torch.Tensor]], epochs: int = 5, lr: float = 0.005
+) -> list[float]:
+    """Trains the model on the batches and returns the mean loss of each epoch."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr)
+    history = []
+    for _ in range(epochs):
+        total = 0.0
+        for images, labels in batches:
+            loss = model.loss(images, labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.item()
+        history.append(total / len(batches))
+    return history

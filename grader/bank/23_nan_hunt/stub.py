@@ -1,0 +1,137 @@
+"""Sorts small grey images by their distance to one learned prototype for each class.
+
+Patches become feature maps, the maps are normalised, attention pools them into one vector for each image, and the
+loss is a softmax over the negative distances to the prototypes. It trained well for months. Then the night shift
+began, and the reports came in that this script prints last.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+def contrast_normalize(maps: torch.Tensor) -> torch.Tensor:
+    """Each map of each image with mean 0 and standard deviation 1. (N, C, H, W) → (N, C, H, W)."""
+    mean = maps.mean(dim=(2, 3), keepdim=True)
+    std = maps.std(dim=(2, 3), keepdim=True)
+    return (maps - mean) / std
+
+
+def attention_pool(tokens: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    """The mean of the tokens, weighted by the softmax of their scores. (N, T, D), (N, T) → (N, D)."""
+    weights = scores.exp()
+    weights = weights / weights.sum(dim=1, keepdim=True)
+    return (weights.unsqueeze(2) * tokens).sum(dim=1)
+
+
+def attention_entropy(scores: torch.Tensor) -> torch.Tensor:
+    """The entropy of the attention weights in nats, averaged over the images. (N, T) → ()."""
+    weights = scores.softmax(dim=1)
+    return -(weights * weights.log()).sum(dim=1).mean()
+
+
+def pairwise_distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """The Euclidean distance of every row of `a` to every row of `b`. (N, D), (C, D) → (N, C)."""
+    difference = a[:, None] - b[None]  # (N, C, D)
+    return difference.pow(2).sum(dim=2).sqrt()
+
+
+def prototype_loss(distances: torch.Tensor, labels: torch.Tensor, temperature: float) -> torch.Tensor:
+    """-log of the softmax of -distance / temperature, at the label; averaged. (N, C), (N,) → ()."""
+    probabilities = (-distances / temperature).softmax(dim=1)
+    chosen = probabilities[torch.arange(len(labels)), labels]
+    return -chosen.log().mean()
+
+
+class PrototypeNet(nn.Module):
+    """(N, 1, 16, 16) images → (N, classes) distances; the smallest is the prediction."""
+
+    def __init__(self, classes: int = 4, channels: int = 12, dim: int = 8, temperature: float = 0.5) -> None:
+        super().__init__()
+        self.temperature = temperature
+        self.patches = nn.Conv2d(1, channels, 4, stride=2, bias=False)  # the normalisation would remove a bias
+        self.score = nn.Linear(channels, 1, bias=False)  # so would the softmax
+        self.embed = nn.Linear(channels, dim)
+        self.prototypes = nn.Parameter(torch.randn(classes, dim))
+
+    def embeddings(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(N, 1, 16, 16) → embeddings (N, dim) and attention scores (N, 49)."""
+        maps = contrast_normalize(self.patches(images)).relu()  # (N, channels, 7, 7)
+        tokens = maps.flatten(2).transpose(1, 2)  # (N, 49, channels)
+        scores = self.score(tokens).squeeze(2)  # (N, 49)
+        return self.embed(attention_pool(tokens, scores)), scores
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(N, 1, 16, 16) → (N, classes)."""
+        embeddings, _ = self.embeddings(images)
+        return pairwise_distance(embeddings, self.prototypes)
+
+    def loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The loss of a batch; a little reward for entropy keeps the attention from looking at one patch only."""
+        embeddings, scores = self.embeddings(images)
+        distances = pairwise_distance(embeddings, self.prototypes)
+        return prototype_loss(distances, labels, self.temperature) - 0.01 * attention_entropy(scores)
+
+
+def train(
+    model: PrototypeNet, batches: list[tuple[torch.Tensor, torch.Tensor]], epochs: int = 5, lr: float = 0.005
+) -> list[float]:
+    """Trains the model on the batches and returns the mean loss of each epoch."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr)
+    history = []
+    for _ in range(epochs):
+        total = 0.0
+        for images, labels in batches:
+            loss = model.loss(images, labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.item()
+        history.append(total / len(batches))
+    return history
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    rows, columns = torch.meshgrid(torch.arange(16), torch.arange(16), indexing="ij")
+    stripes = [rows % 4 < 2, columns % 4 < 2, (rows + columns) % 4 < 2, (rows // 2 + columns // 2) % 2 == 0]
+    templates = torch.stack(stripes).float().unsqueeze(1)  # (4, 1, 16, 16)
+
+    def draw(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Noisy templates and their classes."""
+        labels = torch.randint(4, (count,))
+        return templates[labels] + 0.7 * torch.randn(count, 1, 16, 16), labels
+
+    def report(what: str, model: PrototypeNet, images: torch.Tensor, labels: torch.Tensor) -> None:
+        """Prints the loss of a batch and the parameters whose gradients aren't finite."""
+        model.zero_grad()
+        loss = model.loss(images, labels)
+        loss.backward()
+        bad = [name for name, p in model.named_parameters() if not p.grad.isfinite().all()]
+        print(f"  {what:<46} loss {loss.item():8.3f}   gradients {'not finite: ' + ', '.join(bad) if bad else 'fine'}")
+
+    model = PrototypeNet()
+    batches = [draw(32) for _ in range(20)]
+    images, labels = draw(500)
+    for epoch in range(1, 6):
+        (mean,) = train(model, batches, epochs=1)
+        with torch.no_grad():
+            accuracy = (model(images).argmin(dim=1) == labels).float().mean().item()
+        print(f"epoch {epoch}   loss {mean:.3f}   accuracy {accuracy:.1%}")
+
+    print("\nreports of the night shift")
+    report("an ordinary batch", model, images[:32], labels[:32])
+    covered = images[:32].clone()
+    covered[5] = 0.0
+    report("lens covered: one image is black", model, covered, labels[:32])
+    with torch.no_grad():
+        model.prototypes.copy_(model.embeddings(templates)[0])
+    report("prototypes set to those of the four templates", model, templates, torch.arange(4))
+    with torch.no_grad():
+        model.prototypes.mul_(60)
+    report("prototypes far from each other", model, images[:32], labels[:32])
+    with torch.no_grad():
+        model.prototypes.div_(60)
+        model.score.weight.mul_(300)
+    report("attention trained for 300 epochs", model, images[:32], labels[:32])
