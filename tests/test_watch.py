@@ -276,7 +276,7 @@ def test_work_at_import_is_said_while_it_lasts(watch: Watch, file: Path) -> None
 
 def test_what_was_printed_leaves_room_for_the_reason(watch: Watch, file: Path) -> None:
     file.write_text(TALKING)
-    terminal = watch()
+    terminal = watch(rows=20)
     text = terminal.until("✗ Score 0/100")
     assert "│ ✗ The sum is right" in text and "lines left out]" in text
     terminal.press("d")
@@ -443,7 +443,7 @@ def test_saving_again_runs_what_was_stopped(watch: Watch, file: Path) -> None:
     terminal.until("checking… 0/2")
     terminal.press("\x1b")
     terminal.until("Stopped after 0 of 2 checks")
-    file.write_text(SLOW)
+    file.touch()
     terminal.until("checking… 0/2")
 
 
