@@ -23,11 +23,13 @@ def command(as_json: bool) -> None:
 
     out = console()
     findings: list[Finding] = []
-    with console(stderr=True).status("Examining; importing torch takes some seconds"):
+    with console(stderr=True).status("Examining; importing torch takes some seconds") as status:
         for finding in examine():
             findings.append(finding)
             if not as_json:
+                status.stop()  # both streams usually share the terminal's one cursor
                 _show(out, finding)
+                status.start()
     problems = sum(finding.state == "problem" for finding in findings)
     if as_json:
         _print_json(findings)
