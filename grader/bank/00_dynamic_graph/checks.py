@@ -149,7 +149,8 @@ def test_growth_is_a_parameter(sandbox):
         growth = found["parameters"]["growth"]
         expect_shape(growth, (features,), because="every feature has a growth factor of its own.")
         expect_close(growth, torch.full((features,), 2.0), because="the statement fixes the start at 2.0.")
-        expect_equal(found["trainable"]["growth"], True, because="growth has to be learnable.")
+        learnt = found["trainable"]["growth"]
+        expect_equal(learnt, True, name="growth requires a gradient", because="growth has to be learnable.")
 
 
 def _tolerance(double):
@@ -347,7 +348,8 @@ def test_swish_values(sandbox):
         (torch.tensor([-80.0, -5.0, 0.0, 5.0, 80.0]), torch.tensor(1.7)),
     ]
     found = sandbox.run(probes.swish_values, cases)
-    expect_equal(found["is_function"], True, because="Swish has to be a subclass of torch.autograd.Function.")
+    because = "Swish has to be a subclass of torch.autograd.Function."
+    expect_equal(found["is_function"], True, name="Swish is such a class", because=because)
     for (x, beta), one in zip(cases, found["values"], strict=True):
         expected = _swish_derivatives(x.to(F64), beta.to(F64))[0]
         looks = None
