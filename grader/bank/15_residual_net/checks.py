@@ -380,8 +380,7 @@ def test_input_untouched(sandbox):
 )
 def test_zero_init(sandbox):
     blocks, x = [(3, 3), (3, 4, 2)], _images((4, 3, 5, 5), 30)
-    found = sandbox.run(probes.starts, blocks, x, 4)
-    for i, row in enumerate(found["blocks"]):
+    for i, row in enumerate(sandbox.run(probes.starts, blocks, x)):
         shape, zero = blocks[i // 2], bool(i % 2)
         said = f"{_block_said(shape)[:-1]}, zero_init={zero})"
         norms = [k for k in row["state"] if k.endswith(("bn1.weight", "bn2.weight", "downsample.1.weight"))]
@@ -394,8 +393,6 @@ def test_zero_init(sandbox):
                 shortcut = _norm(state, "downsample.1", F.conv2d(x, state["downsample.0.weight"], stride=2), True)
             because = f"{said}: the branch gives 0, so the block gives relu(shortcut)."
             expect_close(row["output"], shortcut.relu(), because=because, rtol=1e-9, atol=1e-12)
-    for zero, gains in zip((False, True), found["nets"], strict=True):
-        _expect_gains(gains, zero, f"ResNet18(…, zero_init={zero})")
 
 
 def _expect_gains(gains, zero, said, wrong=""):
@@ -620,7 +617,7 @@ def test_net_gradients(sandbox):
 
 
 @check(
-    "It starts with weights of a sensible size, and a loss near ln K",
+    "It starts with weights of a sensible size, zero_init in every block if asked for, and a loss near ln K",
     points=5,
     why="A loss far above ln K at the start is a bug in the initialisation, found before any training.",
     after=["test_net_values"],
@@ -636,6 +633,8 @@ def test_fresh_net(sandbox):
         unit = abs(float(weight.to(F64).std()) - 1) < 0.1
         looks = "a deviation of 1, whatever the size of the layer" if unit else None
         expect_at_most(scale, 5.0, because=because, looks_like=looks)
+    for zero, gains in zip((False, True), found["gains"], strict=True):
+        _expect_gains(gains, zero, f"ResNet18(10, width=8, zero_init={zero})")
     loss = float(F.cross_entropy(found["logits"].to(F64), labels))
     because = "cross-entropy of a new network on random labels, in training mode; ln 10 is 2.30."
     expect_at_most(loss, 3.5, because=because, looks_like="the logits are too large from the start")

@@ -94,17 +94,13 @@ def inputs_afterwards(candidate, cases):
     return found
 
 
-def starts(candidate, blocks, x, width):
-    """Gains and outputs of new blocks, with zero_init and by default; gains of new networks."""
-    found = {"blocks": [], "nets": []}
+def starts(candidate, blocks, x):
+    """State and output of new blocks, by default and with zero_init."""
+    found = []
     for block in blocks:
         for zero_init in (False, True):
             made = candidate.BasicBlock(*block, **({"zero_init": True} if zero_init else {})).double()
-            found["blocks"].append({"state": probing.state(made), "output": made(x[:, : block[0]].clone())})
-    for zero_init in (False, True):
-        net = candidate.ResNet18(5, width, **({"zero_init": True} if zero_init else {}))
-        norms = {name: m.weight for name, m in net.named_modules() if isinstance(m, nn.BatchNorm2d)}
-        found["nets"].append({name: weight.detach().clone() for name, weight in norms.items()})
+            found.append({"state": probing.state(made), "output": made(x[:, : block[0]].clone())})
     return found
 
 
@@ -143,10 +139,14 @@ def net_gradients(candidate, case):
 
 
 def fresh(candidate, classes, width, images):
-    """A new network's weights, and its logits in training mode."""
+    """A new network's weights, its logits in training mode, and the gains of its norms, without and with zero_init."""
     net = candidate.ResNet18(classes, width)
     weights = {name: p for name, p in probing.parameters(net).items() if p.dim() > 1}
-    return {"weights": weights, "logits": net(images)}
+    gains = []
+    for made in (net, candidate.ResNet18(classes, width, zero_init=True)):
+        norms = {name: m.weight for name, m in made.named_modules() if isinstance(m, nn.BatchNorm2d)}
+        gains.append({name: weight.detach().clone() for name, weight in norms.items()})
+    return {"weights": weights, "logits": net(images), "gains": gains}
 
 
 def foreign_classes(candidate):
