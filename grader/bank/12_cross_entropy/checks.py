@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -127,17 +126,35 @@ def test_extremes(sandbox):
     for name, (logits, _), found in zip(names, cases, sandbox.run(probes.log_probabilities, cases), strict=True):
         right = torch.log_softmax(logits.double(), 1)
         expect_shape(found, tuple(logits.shape), because="one log-probability for each logit.")
-        looks = None
-        if bool(found.isnan().any()):
-            looks = "exp overflows to inf, or underflows to 0 / 0; subtract the maximum along dim first"
-            if not bool((found.double()[1:] - right[1:]).isnan().any()) and logits.isinf().any():
-                looks = "-inf - -inf, or 0 * inf, at the masked class"
-        elif bool((found.isinf() & ~right.isinf()).any()):
-            looks = "the logarithm of a probability that underflowed to 0: subtract logarithms instead of dividing"
-        elif float(found[0].min()) > float(right[0].min()) + 1:
-            looks = "an epsilon inside the logarithm, or a clamp: the log-probability of an unlikely class is cut off"
+        looks = _named(found, right, _unstable(logits))
+        if looks is None and bool(found.isnan().any()):
+            looks = "inf - inf, 0 * inf or 0 / 0 somewhere on the way"
+        elif looks is None and float(found[0].min()) > float(right[0].min()) + 1:
+            looks = "the log-probability of an unlikely class is cut off: a clamp, or an epsilon inside the logarithm"
         because = f"({name}) the result only depends on differences of logits, and those are harmless."
         expect_close(found, right, because=because, looks_like=looks, rtol=1e-5, atol=1e-4)
+
+
+def _unstable(x):
+    """What formulas give that are right for small logits only, in the logits' own type."""
+    top, every = x.amax(1, keepdim=True), x.max()
+    centred = x - x.mean(1, keepdim=True)
+    return {
+        "the maximum isn't subtracted: exp overflows to inf, or underflows to 0": x
+        - x.exp().sum(1, keepdim=True).log(),
+        "exp overflows to inf, or underflows to 0, and a quotient is taken; subtract the maximum, and logarithms": (
+            x.exp() / x.exp().sum(1, keepdim=True)
+        ).log(),
+        "the logarithm of a probability that underflowed to 0: subtract logarithms instead of dividing": torch.softmax(
+            x, 1
+        ).log(),
+        "the maximum is taken over everything, not along dim: where it is far away, all exponentials are 0": (
+            x - every - (x - every).exp().sum(1, keepdim=True).log()
+        ),
+        "the mean is subtracted, not the maximum": centred - centred.exp().sum(1, keepdim=True).log(),
+        "the maximum is subtracted once only: it has to be in both terms": x
+        - (x - top).exp().sum(1, keepdim=True).log(),
+    }
 
 
 _FORBIDDEN = ("softmax", "softmin", "logsumexp", "logaddexp", "logcumsumexp", "nll_loss", "cross_entropy", "kl_div")
@@ -147,7 +164,6 @@ _FORBIDDEN = ("softmax", "softmin", "logsumexp", "logaddexp", "logcumsumexp", "n
     "PyTorch's own softmax and cross-entropy aren't used",
     points=5,
     why="The exercise asks how they work.",
-    after=["test_log_softmax"],
 )
 def test_own_work(sandbox):
     logits, targets = _draw(6, 4, 20)
@@ -169,13 +185,12 @@ def test_own_work(sandbox):
     "cross_entropy is the mean of -log p of the targets",
     points=10,
     why="The definition. Twice a softmax, a missing sign, a mean over N·C: all of them still train a little.",
-    after=["test_log_softmax"],
+    after=["test_own_work"],
 )
 def test_values(sandbox):
     sizes = [(5, 3), (1, 4), (64, 10), (7, 2), (3, 1), (33, 100)]
     cases = [(*_draw(n, c, 30 + n), {}) for n, c in sizes]
     cases += [(torch.zeros(4, 10), torch.arange(4), {}), (cases[0][0].double(), cases[0][1], {})]
-    cases.append((torch.tensor([[2000.0, -3000.0], [-500.0, 800.0]]), torch.tensor([1, 1]), {}))
     for (logits, targets, _), found in zip(cases, sandbox.run(probes.losses, cases), strict=True):
         right = _right(logits, targets)
         nll = _nll(logits, targets)
@@ -228,14 +243,14 @@ def test_reductions(sandbox):
     "Targets equal to ignore_index count nowhere",
     points=10,
     why="Unlabelled pixels and padding: in the denominator they shrink the loss, and nobody sees it.",
-    after=["test_reductions"],
+    after=["test_values"],
 )
 def test_ignore_index(sandbox):
     cases = []
     for i, (ignore, options) in enumerate([(-100, {}), (255, {"ignore_index": 255}), (-1, {"ignore_index": -1})]):
         logits, targets = _draw(12, 4, 50 + i)
         targets[[0, 3, 4, 9]] = ignore
-        cases += [(logits, targets, {**options, "reduction": r}) for r in ("mean", "sum", "none")]
+        cases.append((logits, targets, options))
     logits, targets = _draw(20, 3, 55)
     cases += [(logits, targets, {"ignore_index": c}) for c in (0, 2)]
     cases.append((torch.ones(3, 1), torch.tensor([0, -100, 0]), {}))  # one class: only 0 is an index
@@ -248,7 +263,6 @@ def test_ignore_index(sandbox):
         guesses = {
             "the ignored examples are still in the denominator": nll.sum() / len(y),
             "the ignored examples were turned into examples of class 0": _nll(x, torch.where(keep, y, 0)).mean(),
-            "the ignored ones are left out of the result; they have a loss of 0": nll[keep],
         }
         if 0 <= ignore < x.shape[1]:
             guesses["ignore_index has no effect when it is a class"] = _nll(x, y).mean()
@@ -261,74 +275,55 @@ def test_ignore_index(sandbox):
     "The weighted mean divides by the weights of the targets",
     points=10,
     why="Divided by N, a batch of rare classes takes larger steps than one of frequent classes.",
-    after=["test_ignore_index"],
+    after=["test_values"],
 )
 def test_weights(sandbox):
     weight = torch.tensor([0.2, 3.0, 1.0, 0.5])
-    cases = []
-    for i, (n, extra) in enumerate([(10, {}), (10, {"reduction": "sum"}), (10, {"reduction": "none"}), (1, {})]):
-        cases.append((*_draw(n, 4, 60 + i), {"weight": weight, **extra}))
     x, y = _draw(11, 4, 65)
-    y[[1, 5]] = -100
-    cases += [(x, y, {"weight": weight}), (x, y, {"weight": 10 * weight}), (x, y, {"weight": torch.ones(4)})]
-    cases += [(x, y.clamp(min=0), {"weight": weight, "ignore_index": 1})]
-    cases += [(x, y, {"weight": torch.tensor([0.0, 1.0, 1.0, 2.0]), "reduction": r}) for r in ("mean", "none")]
+    cases = [(*_draw(10, 4, 60), {"weight": weight}), (*_draw(1, 4, 63), {"weight": weight})]
+    cases += [(x, y, {"weight": w}) for w in (weight, 10 * weight, torch.ones(4), torch.tensor([0.0, 1.0, 1.0, 2.0]))]
     for (x, y, options), found in zip(cases, sandbox.run(probes.losses, cases), strict=True):
         right = _right(x, y, **options)
-        keep = y != options.get("ignore_index", -100)
-        index = torch.where(keep, y, 0)
-        w = torch.where(keep, options["weight"].double()[index], 0.0)
-        nll = torch.where(keep, _nll(x, index), 0.0)
+        w, nll = options["weight"].double()[y], _nll(x, y)
         guesses = {
-            "divided by the number of examples instead of the sum of their weights": (w * nll).sum() / keep.sum(),
-            "divided by N, the ignored ones included": (w * nll).sum() / len(y),
+            "divided by the number of examples instead of the sum of their weights": (w * nll).mean(),
             "divided by the sum over all classes instead of over the targets": (w * nll).sum()
             / options["weight"].sum(),
-            "the weights have no effect": nll.sum() / keep.sum() if right.dim() == 0 else nll,
-            "the weights of ignored targets are in the denominator": (w * nll).sum()
-            / options["weight"].double()[index].sum(),
+            "the weights have no effect": nll.mean(),
+            "the weights are in the denominator only": nll.sum() / w.sum(),
         }
         shown = [round(v, 3) for v in options["weight"].tolist()]
-        because = f"weights {shown}, reduction={options.get('reduction', 'mean')!r}: -weight[y]·log p[y]"
-        because += ", and the mean divides by the sum of the weights of the targets that count."
+        because = f"weights {shown}: -weight[y]·log p[y], and the mean divides by the sum of the targets' weights."
         _expect_loss(found, x, right, because, guesses)
 
 
-def _spread(log_p, weight, keep, index, reduction, q, by=None):
-    """The loss of the target distribution `q`, whose terms are weighted by `by` (default: each class by its own)."""
-    loss = torch.where(keep, -(q * (weight if by is None else by) * log_p).sum(1), 0.0)
-    total = torch.where(keep, weight[index], 0.0).sum()
-    return {"none": loss, "sum": loss.sum(), "mean": loss.sum() / total}[reduction]
-
-
 @check(
-    "Label smoothing spreads e / C over all classes, with weights and ignored targets as well",
-    points=10,
+    "Label smoothing spreads e / C over all classes, each with its own weight",
+    points=5,
     why="Over the other classes only, or with a share of the target forgotten: the loss has another floor then.",
-    after=["test_weights"],
+    after=["test_values"],
 )
 def test_label_smoothing(sandbox):
     weight = torch.tensor([0.2, 3.0, 1.0, 0.5, 2.0])
     x, y = _draw(9, 5, 70)
-    ignored = y.clone()
-    ignored[[2, 6]] = -100
     cases = [(x, y, {"label_smoothing": e}) for e in (0.1, 0.5, 1.0)]
-    cases += [(x, y, {"label_smoothing": 0.1, "reduction": r}) for r in ("sum", "none")]
-    cases += [(x, ignored, {"label_smoothing": 0.2, "reduction": r}) for r in ("mean", "none")]
-    cases += [(x, ignored, {"label_smoothing": 0.2, "weight": weight, "reduction": r}) for r in ("mean", "sum", "none")]
+    cases += [(x, y, {"label_smoothing": e, "weight": weight}) for e in (0.2, 0.6)]
     for (x, y, options), found in zip(cases, sandbox.run(probes.losses, cases), strict=True):
-        right = _right(x, y, **options)
         e, classes = options["label_smoothing"], x.shape[1]
-        keep = y != -100
-        index = torch.where(keep, y, 0)
         log_p = torch.log_softmax(x.double(), 1)
         w = options.get("weight", torch.ones(classes)).double()
-        one_hot = F.one_hot(index, classes).double()
+        one_hot = F.one_hot(y, classes).double()
 
-        reduced = partial(_spread, log_p, w, keep, index, options.get("reduction", "mean"))
+        def reduced(q, by=None, log_p=log_p, w=w, y=y):
+            """The mean loss of the target distribution `q`, its terms weighted by `by`: each class by its own."""
+            return -(q * (w if by is None else by) * log_p).sum() / w[y].sum()
+
         guesses = {
             "e / (C - 1) on the other classes and nothing of it on the target": reduced(
                 one_hot * (1 - e) + (1 - one_hot) * e / (classes - 1)
+            ),
+            "e / (C - 1) on all classes, the target's own included: C of them share e": reduced(
+                one_hot * (1 - e) + e / (classes - 1)
             ),
             "e / C on the other classes; the target's own share of it is missing": reduced(
                 one_hot * (1 - e) + (1 - one_hot) * e / classes
@@ -337,54 +332,105 @@ def test_label_smoothing(sandbox):
             "e on every class instead of e / C": reduced(one_hot * (1 - e) + e),
             "label_smoothing has no effect": reduced(one_hot),
             "the spread part is weighted by the target's weight; each class brings its own": reduced(
-                one_hot * (1 - e) + e / classes, by=w[index][:, None]
+                one_hot * (1 - e) + e / classes, by=w[y][:, None]
             ),
+            "divided by the number of examples instead of the sum of their weights": reduced(
+                one_hot * (1 - e) + e / classes
+            )
+            * w[y].sum()
+            / len(y),
             "the spread part isn't weighted": reduced(one_hot * (1 - e) * w + e / classes, by=torch.ones(1)),
         }
-        said = f"label_smoothing={e}, reduction={options.get('reduction', 'mean')!r}"
-        said += ", with weights" if "weight" in options else ""
-        said += ", two targets ignored" if not bool(keep.all()) else ""
+        said = f"label_smoothing={e}{', with weights' if 'weight' in options else ''}"
         because = f"({said}) (1 - e) times the usual loss, plus e / C times -weight[c]·log p[c] summed over all c."
-        _expect_loss(found, x, right, because, guesses)
+        _expect_loss(found, x, _right(x, y, **options), because, guesses)
 
 
 @check(
     "Classes are dimension 1, whatever follows",
     points=5,
     why="Segmentation is classification of pixels: (N, C, H, W) logits, (N, H, W) targets.",
-    after=["test_label_smoothing"],
+    after=["test_values"],
 )
 def test_pixels(sandbox):
-    images = _draw(2, 3, 80, 4, 5)
-    masked = images[1].clone()
-    masked[:, :2, 1:3] = 255
-    weight = torch.tensor([1.0, 0.1, 4.0])
-    cases = [(*images, {}), (*images, {"reduction": "none"}), (*_draw(3, 4, 81, 6), {}), (*_draw(1, 3, 82, 1, 1), {})]
-    cases += [(*_draw(2, 3, 83, 2, 3, 2), {"label_smoothing": 0.1})]
-    cases += [
-        (images[0], masked, {"weight": weight, "ignore_index": 255, "label_smoothing": e, "reduction": r})
-        for e in (0.0, 0.2)
-        for r in ("mean", "none")
-    ]
-    for (x, y, options), found in zip(cases, sandbox.run(probes.losses, cases), strict=True):
-        right = _right(x, y, **options)
-        guesses = {}
-        if not options:
-            mixed = x.reshape(-1, x.shape[1])
-            guesses["reshape(-1, C) without moving the classes to the end mixes classes and pixels"] = _nll(
+    cases = [(*_draw(2, 3, 80, 4, 5), {}), (*_draw(3, 4, 81, 6), {}), (*_draw(1, 3, 82, 1, 1), {})]
+    cases.append((*_draw(2, 3, 83, 2, 3, 2), {}))
+    for (x, y, _), found in zip(cases, sandbox.run(probes.losses, cases), strict=True):
+        mixed = x.reshape(-1, x.shape[1])
+        guesses = {
+            "reshape(-1, C) without moving the classes to the end mixes classes and pixels": _nll(
                 mixed, y.reshape(-1)
-            ).mean()
-            guesses["divided by N instead of the number of pixels"] = _nll(x, y).sum() / len(x)
-        shown = ", ".join(f"{k}={describe(v)}" for k, v in options.items() if k != "weight") or "no options"
-        because = f"logits {tuple(x.shape)}, targets {tuple(y.shape)}, {shown}: every position is an example."
-        _expect_loss(found, x, right, because, guesses)
+            ).mean(),
+            "divided by N instead of the number of pixels": _nll(x, y).sum() / len(x),
+        }
+        because = f"logits {tuple(x.shape)}, targets {tuple(y.shape)}: every position is an example."
+        _expect_loss(found, x, _right(x, y), because, guesses)
+
+
+def _combined(x, y, options):
+    """What comes of one option that forgets another."""
+    classes, e = x.shape[1], options.get("label_smoothing", 0.0)
+    keep = y != options.get("ignore_index", -100)
+    index = torch.where(keep, y, 0)
+    weight = options.get("weight", torch.ones(classes)).double()
+    log_p = torch.log_softmax(x.double(), 1)
+    w = weight[index]
+    own = -w * log_p.gather(1, index.unsqueeze(1)).squeeze(1)
+    spread = -(weight.view(-1, *[1] * (x.dim() - 2)) * log_p).sum(1) / classes
+    whole, total = (1 - e) * own + e * spread, torch.where(keep, w, 0.0).sum()
+    loss = torch.where(keep, whole, 0.0)
+
+    def reduced(losses, by=total):
+        return {"none": losses, "sum": losses.sum(), "mean": losses.sum() / by}[options.get("reduction", "mean")]
+
+    yield "the ignored ones are left out of the result; they have a loss of 0", reduced(loss[keep])
+    yield "the ignored ones keep their loss, that of class 0", reduced(whole)
+    smoothed = torch.where(keep, whole, e * spread)
+    yield "the ignored ones keep the spread part of the smoothing", reduced(smoothed)
+    yield "the weights of ignored targets, as of class 0, are in the denominator", reduced(loss, w.sum())
+    yield "divided by the number of examples, the ignored ones included", reduced(loss, y.numel())
+    yield "divided by the number of examples that count, not by their weights", reduced(loss, keep.sum())
+    yield "divided by the smoothed weights", reduced(loss, (1 - e) * total + e * weight.mean() * keep.sum())
+    yield "the losses aren't weighted", reduced(torch.where(w > 0, loss / w, 0.0))
+    yield "the mean, whatever `reduction` says", loss.sum() / total
+    yield "divided by the weights already", reduced(loss / total)
+
+
+@check(
+    "The options together",
+    points=5,
+    why="Segmentation with rare classes, void pixels and smoothing uses all of them in one call.",
+    after=["test_reductions", "test_ignore_index", "test_weights", "test_label_smoothing", "test_pixels"],
+)
+def test_together(sandbox):
+    weight = torch.tensor([0.2, 3.0, 1.0, 0.5])
+    x, y = _draw(11, 4, 66)
+    void = y.clone()
+    void[[1, 5]] = -100
+    images, pixels = _draw(2, 4, 84, 4, 5)
+    pixels[:, :2, 1:3] = 255
+    each = [{"reduction": r} for r in ("mean", "sum", "none")]
+    cases = [(x, void, r) for r in each]
+    cases += [(x, y, {"weight": weight, **r}) for r in each] + [(x, void, {"weight": weight, **r}) for r in each]
+    cases += [(x, y, {"label_smoothing": 0.1, **r}) for r in each]
+    cases += [(x, void, {"label_smoothing": 0.2, **r}) for r in each]
+    cases += [(x, void, {"label_smoothing": 0.2, "weight": weight, **r}) for r in each]
+    cases += [(x, y, {"weight": torch.tensor([0.0, 1.0, 1.0, 2.0]), "ignore_index": 1, **r}) for r in each]
+    both = {"weight": weight, "ignore_index": 255}
+    cases += [(images, pixels, {**both, "label_smoothing": e, **r}) for e in (0.0, 0.2) for r in each]
+    for (x, y, options), found in zip(cases, sandbox.run(probes.losses, cases), strict=True):
+        shown = ", ".join("weight" if k == "weight" else f"{k}={v}" for k, v in options.items())
+        ignored = int((y == options.get("ignore_index", -100)).sum())
+        because = f"(logits {tuple(x.shape)}, {shown}; {ignored} of {y.numel()} targets ignored)"
+        because += " each option keeps its meaning beside the others."
+        _expect_loss(found, x, _right(x, y, **options), because, dict(_combined(x, y, options)))
 
 
 @check(
     "With nothing to count the mean is nan, the sum 0",
     points=5,
     why="PyTorch does the same. A silent 0 would look like a perfect batch in the log.",
-    after=["test_ignore_index"],
+    after=["test_reductions", "test_ignore_index"],
 )
 def test_nothing_counted(sandbox):
     x, _ = _draw(3, 4, 90)
@@ -402,30 +448,38 @@ def test_nothing_counted(sandbox):
 
 
 @check(
-    "An impossible class, with a logit of -inf, leaves the loss and its gradients finite",
+    "Huge logits, and classes made impossible by -inf, leave the loss and its gradients finite",
     points=5,
     why="Actions that aren't allowed, classes that an image can't have: masking with -inf is common.",
-    after=["test_extremes", "test_weights"],
+    after=["test_extremes", "test_reductions", "test_ignore_index"],
 )
 def test_masked_classes(sandbox):
     x, _ = _draw(4, 5, 100)
     x[:, 3] = -math.inf
     x[1, 0] = -math.inf
-    y = torch.tensor([0, 1, 4, -100])
-    weight = torch.tensor([1.0, 2.0, 1.0, 1.0, 0.5])
-    cases = [(x, y, {"reduction": "none"}), (x, y, {}), (x, y, {"weight": weight})]
-    for (_, _, options), (loss, gradient) in zip(cases, sandbox.run(probes.gradients, cases), strict=True):
-        because = "the impossible class is not a target: its probability is 0, and that is all."
-        looks = None
-        if type(loss) is torch.Tensor and bool(loss.isnan().any()):
-            looks = "0 * -inf: a product with one-hot targets, or a smoothing term that is computed for e = 0"
-        right = _right(x, y, **options)
+    y = torch.tensor([0, 1, 4, 2])
+    void, some = x.clone(), torch.tensor([0, -100, -100, 2])  # whatever stands for an ignored target may be impossible
+    void[2] = torch.tensor([-math.inf, -math.inf, 1.0, -math.inf, -math.inf])
+    huge = torch.tensor([[2000.0, -3000.0], [-500.0, 800.0]]), torch.tensor([1, 1])
+    each = [{"reduction": "none"}, {}]
+    cases = [(*huge, r) for r in each] + [(x, y, r) for r in each] + [(void, some, r) for r in each]
+    names = ["logits of 2000 and -3000"] * 2 + ["a class of -inf in each row"] * 2
+    names += ["rows of which only one class is possible, with the target ignored"] * 2
+    for name, case, (loss, gradient) in zip(names, cases, sandbox.run(probes.gradients, cases), strict=True):
+        logits, targets, options = case
+        because = f"({name}, reduction={options.get('reduction', 'mean')!r}) the target is possible, or ignored."
+        right = _right(logits, targets, **options)
         expect_tensor(loss, because=because)
+        looks = None
+        if loss.shape == right.shape and bool(loss.isnan().any()):
+            looks = "0 · inf or inf - inf on the way: a product with one-hot targets, or a smoothing term for e = 0"
+            if loss.dim() and not bool(loss[targets != -100].isnan().any()):
+                looks = "the loss is multiplied by a mask: 0 · inf is nan; torch.where picks instead"
         expect_close(loss, right, because=because, looks_like=looks, rtol=1e-5, atol=1e-6)
         expect_tensor(gradient, because="the loss has to be differentiable with respect to the logits.")
-        leaf = x.double().requires_grad_()
-        (wanted,) = torch.autograd.grad(_right(leaf, y, **options).sum(), leaf)
-        because = "the gradient is p - q there, too: 0 for the impossible class."
+        leaf = logits.double().requires_grad_()
+        (wanted,) = torch.autograd.grad(_right(leaf, targets, **options).sum(), leaf)
+        because = f"({name}) the gradient is p - q there, too: 0 for an impossible class, and in ignored rows."
         expect_close(gradient, wanted, because=because, rtol=1e-4, atol=1e-6)
 
 
@@ -433,7 +487,7 @@ def test_masked_classes(sandbox):
     "Gradients are PyTorch's, and exactly 0 for what is ignored",
     points=5,
     why="The loss exists for its gradient: p - q, one row for each example, nothing from one row to another.",
-    after=["test_pixels", "test_nothing_counted"],
+    after=["test_together"],
 )
 def test_gradients(sandbox):
     weight = torch.tensor([0.2, 3.0, 1.0, 0.5], dtype=torch.float64)

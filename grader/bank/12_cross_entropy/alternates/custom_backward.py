@@ -29,10 +29,10 @@ def cross_entropy(logits, targets, weight=None, ignore_index=-100, label_smoothi
     nll = -torch.take_along_dim(log_p, y[:, None], dim=1)[:, 0]
     per_class = torch.ones(logits.shape[1]).to(logits) if weight is None else weight
     wy = per_class[y] * mask
-    loss = wy * nll
+    loss = wy * nll.masked_fill(mask == 0, 0.0)
     if label_smoothing != 0.0:
         uniform = -torch.einsum("nc...,c->n...", log_p, per_class)
-        loss = loss * (1 - label_smoothing) + label_smoothing / logits.shape[1] * uniform * mask
+        loss = loss * (1 - label_smoothing) + label_smoothing / logits.shape[1] * uniform.where(mask != 0, 0.0)
     if reduction == "none":
         return loss
     total = loss.sum()
