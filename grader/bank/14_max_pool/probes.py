@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
 import torch
@@ -11,7 +12,21 @@ from grader.checking import probing
 
 
 def _call(candidate, case, x=None):
-    return candidate.max_pool2d(case["x"] if x is None else x, *case["arguments"], **case["options"])
+    x = case["x"] if x is None else x
+    return probing.call(candidate.max_pool2d, x, *case["arguments"], **case["options"])
+
+
+@contextlib.contextmanager
+def _backward(case):
+    """An exception that passes gets a note with the input, which the verdict shows."""
+    try:
+        yield
+    except Exception as error:
+        given = [str(tuple(case["x"].shape)), *map(str, case["arguments"])]
+        given += [f"{name}={value}" for name, value in case["options"].items()]
+        with contextlib.suppress(Exception):
+            error.add_note(f"{probing.CALLED}max_pool2d({', '.join(given)}) and then differentiated")
+        raise
 
 
 def outputs(candidate, cases):
@@ -32,7 +47,8 @@ def layouts(candidate, cases):
         output = _call(candidate, case, x)
         row = {"output": output, "changed": not torch.equal(before, x.detach())}
         if isinstance(output, torch.Tensor) and output.requires_grad:
-            output.sum().backward()  # the upstream gradient is an expanded 1
+            with _backward(case):
+                output.sum().backward()  # the upstream gradient is an expanded 1
             row["gradient"] = leaf.grad
         found.append(row)
     return found
@@ -46,7 +62,8 @@ def gradients(candidate, cases):
         output = _call(candidate, case, x)
         row = {"output": output}
         if output.requires_grad and output.shape == case["upstream"].shape:
-            (row["gradient"],) = torch.autograd.grad(output, x, case["upstream"], allow_unused=True)
+            with _backward(case):
+                (row["gradient"],) = torch.autograd.grad(output, x, case["upstream"], allow_unused=True)
         found.append(row)
     return found
 
@@ -59,7 +76,8 @@ def interleaved(candidate, cases):
         _call(candidate, cases[-1], cases[-1]["x"] * -1)  # an evaluation in between
     found = []
     for case, x, output in zip(cases, leaves, made, strict=True):
-        (gradient,) = torch.autograd.grad(output, x, case["upstream"], retain_graph=True)
+        with _backward(case):
+            (gradient,) = torch.autograd.grad(output, x, case["upstream"], retain_graph=True)
         found.append(gradient)
     (again,) = torch.autograd.grad(made[0], leaves[0], cases[0]["upstream"])
     return {"gradients": found, "again": again}
@@ -71,7 +89,9 @@ def second_derivatives(candidate, cases):
     for case in cases:
         x = case["x"].clone().requires_grad_(True)
         upstream = case["upstream"].clone().requires_grad_(True)
-        (gradient,) = torch.autograd.grad(_call(candidate, case, x), x, upstream, create_graph=True)
+        output = _call(candidate, case, x)
+        with _backward(case):
+            (gradient,) = torch.autograd.grad(output, x, upstream, create_graph=True)
         row = {"connected": gradient.requires_grad}
         if gradient.requires_grad:
             outcome = probing.outcome(torch.autograd.grad, gradient, upstream, case["direction"], allow_unused=True)
@@ -109,33 +129,58 @@ def _is_pooling(name):
 
 
 def pooling_called(candidate, cases):
-    """Names of PyTorch's own poolings that ran; the first case has to run, the others may fail."""
-    names = _watched(candidate, cases[0])
-    for case in cases[1:]:
-        try:
-            names += _watched(candidate, case)
-        except Exception:
-            continue
+    """Names of PyTorch's own poolings that ran: calls seen, and nodes in the graph.
+
+    What is called counts, also by a call that then fails: whether it works is another check's business.
+    """
+    names = []
+    for case in cases:
+        for x in (case["x"], case["x"].clone().requires_grad_(True)):
+            with _Calls() as calls:
+                try:
+                    output = _call(candidate, case, x)
+                except NotImplementedError:
+                    raise
+                except Exception:
+                    output = None
+            own, _ = _nodes(output) if isinstance(output, torch.Tensor) else ([], [])
+            names += [name for name in calls.names + own if _is_pooling(name)]
     return sorted(set(names))
 
 
-def _watched(candidate, case):
-    with _Calls() as calls:
-        _call(candidate, case)
-        x = case["x"].clone().requires_grad_(True)
-        output = _call(candidate, case, x)
-        own, _ = _nodes(output) if isinstance(output, torch.Tensor) else ([], [])
-        return [name for name in calls.names + own if _is_pooling(name)]
+@contextlib.contextmanager
+def _engine_runs():
+    """Counts the runs of autograd's engine; `torch.autograd.grad` and every `backward` go through here."""
+    runs = []
+    original = torch.autograd._engine_run_backward
+
+    def counted(*args, **kwargs):
+        runs.append(1)
+        return original(*args, **kwargs)
+
+    torch.autograd._engine_run_backward = counted
+    try:
+        yield runs
+    finally:
+        torch.autograd._engine_run_backward = original
 
 
 def graph(candidate, case):
-    """The nodes behind an output, and whether `MaxPool2d` is a Function."""
+    """The nodes behind an output, whether `MaxPool2d` is a Function, and how often its backward starts autograd."""
     x = case["x"].clone().requires_grad_(True)
-    output = _call(candidate, case, x)
-    own, python = _nodes(output)
+    with _engine_runs() as forward:
+        output = _call(candidate, case, x)
+    own, python = _nodes(output) if isinstance(output, torch.Tensor) else ([], [])
+    with _engine_runs() as backward, contextlib.suppress(Exception):  # whether it works is another check's business
+        output.sum().backward()
     kind = getattr(candidate, "MaxPool2d", None)
     is_function = isinstance(kind, type) and issubclass(kind, torch.autograd.Function)
-    return {"own": sorted(own), "python": sorted(python), "is a Function": is_function}
+    return {
+        "own": sorted(own),
+        "python": sorted(python),
+        "is a Function": is_function,
+        "runs": len(forward) + len(backward),
+    }
 
 
 def _lines(call):
