@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 
 import torch
@@ -21,10 +22,23 @@ def _layer(candidate, case):
     return layer.double() if case.get("double") else layer
 
 
+def _applied(layer, x, options):
+    """layer(x); an exception that passes gets a note with the input, which the verdict shows."""
+    try:
+        return layer(x)
+    except Exception as error:
+        given = ", ".join(f"{name}={value}" for name, value in options.items()) or "its defaults"
+        mode = "training" if layer.training else "evaluation"
+        kind = f"{str(x.dtype).removeprefix('torch.')} {tuple(x.shape)}"
+        with contextlib.suppress(Exception):
+            error.add_note(f"{probing.CALLED}norm({kind}) in {mode}, norm being a BatchNorm2d with {given}")
+        raise
+
+
 def states(candidate, cases):
     found = []
     for features, options in cases:
-        layer = candidate.BatchNorm2d(features, **options)
+        layer = probing.call(candidate.BatchNorm2d, features, **options)
         named = {
             "parameters": probing.parameters(layer),
             "buffers": probing.buffers(layer),
@@ -44,7 +58,7 @@ def training_outputs(candidate, cases):
         layer = _layer(candidate, case)
         x = case["x"].clone()
         with torch.set_grad_enabled(i % 2 == 0):
-            output = layer(x)
+            output = _applied(layer, x, case["options"])
         found.append({"output": output, "x": x})
     return found
 
@@ -74,12 +88,20 @@ def _nodes(tensor):
 
 
 def norms_called(candidate, x):
-    """Names of PyTorch's own normalisations that ran, or that the class derives from."""
+    """Names of PyTorch's own normalisations that ran, or that the class derives from.
+
+    What is called counts, also by a call that then fails: whether it works is another check's business.
+    """
     layer = candidate.BatchNorm2d(x.shape[1])
     names = []
     for training in (True, False):
         with _Calls() as calls:
-            output = layer.train(training)(x.clone().requires_grad_(True))
+            try:
+                output = layer.train(training)(x.clone().requires_grad_(True))
+            except NotImplementedError:
+                raise
+            except Exception:
+                output = None
         names += [name for name in calls.names if any(norm in name for norm in NORMS)]
         if isinstance(output, torch.Tensor):
             spelt = [norm.replace("_", "") for norm in NORMS]
@@ -95,7 +117,7 @@ def running(candidate, features, cases):
         layer = candidate.BatchNorm2d(features, **options)
         moments = []
         for x in batches:
-            layer(x.clone())
+            _applied(layer, x.clone(), options)
             moments.append(probing.buffers(layer))
         found.append(moments)
     return found
@@ -108,10 +130,15 @@ def evaluated(candidate, cases):
         layer = candidate.BatchNorm2d(case["features"], **case["options"])
         layer.load_state_dict(case["state"])
         layer.eval()
-        x = case["x"]
-        row = {"batch": layer(x.clone()), "alone": [layer(x[i : i + 1].clone()) for i in range(len(x))]}
+        x, options = case["x"], case["options"]
+        row = {"batch": _applied(layer, x.clone(), options)}
+        row["alone"] = [_applied(layer, x[i : i + 1].clone(), options) for i in range(len(x))]
+        given, quiet = x.clone(), x.clone()
+        _applied(layer, given, options)
         with torch.no_grad():
-            row["pixel"] = layer(x[:1, :, :1, :1].clone())
+            row["pixel"] = _applied(layer, x[:1, :, :1, :1].clone(), options)
+            _applied(layer, quiet, options)
+        row["x"], row["x without recording"] = given, quiet
         row["afterwards"] = probing.buffers(layer)
         found.append(row)
     return found
@@ -128,7 +155,7 @@ def gradients(candidate, cases):
                 layer.running_var.copy_(case["var"])
             layer.eval()
         x = case["x"].clone().requires_grad_(True)
-        output = layer(x)
+        output = _applied(layer, x, case["options"])
         row = {"output": output}
         if output.requires_grad and output.shape == x.shape:
             leaves = {"x": x, "weight": layer.weight, "bias": layer.bias}
@@ -143,7 +170,7 @@ def three_steps(candidate, batches):
     layer = candidate.BatchNorm2d(batches[0].shape[1])
     found = []
     for x in batches:
-        output = layer(x.clone().requires_grad_(True))
+        output = _applied(layer, x.clone().requires_grad_(True), {})
         held = [name for name, b in layer.named_buffers() if b.requires_grad or b.grad_fn is not None]
         error = probing.outcome(lambda output=output: output.square().sum().backward())
         found.append({"in the graph": held, "raised": error.get("raised"), "message": error.get("message")})
@@ -155,12 +182,12 @@ def saved_and_continued(candidate, options, before, after):
     """Trains, saves, loads into a new layer of float64, goes on; beside it PyTorch's layer, with the same state."""
     layer = candidate.BatchNorm2d(before[0].shape[1], **options)
     for x in before:
-        layer(x.clone())
+        _applied(layer, x.clone(), options)
     saved = {name: value.clone() for name, value in layer.state_dict().items()}
     second = candidate.BatchNorm2d(before[0].shape[1], **options)
     second.load_state_dict(saved)
     second.double()
-    outputs = [second(x.double()) for x in after]
+    outputs = [_applied(second, x.double(), options) for x in after]
     found = {"saved": saved, "outputs": outputs, "afterwards": probing.buffers(second)}
     theirs = nn.BatchNorm2d(before[0].shape[1], **options)
     loaded = probing.outcome(lambda: bool(theirs.load_state_dict(layer.state_dict())) or True)
@@ -171,8 +198,8 @@ def saved_and_continued(candidate, options, before, after):
 def refused(candidate, cases):
     """What a layer does with inputs that it has to refuse, or not."""
     found = []
-    for features, training, x in cases:
-        layer = candidate.BatchNorm2d(features).train(training)
+    for features, options, training, x in cases:
+        layer = candidate.BatchNorm2d(features, **options).train(training)
         result = probing.outcome(layer, x)
-        found.append("raised" in result)
+        found.append({name: result[name] for name in ("raised", "message") if name in result})
     return found
