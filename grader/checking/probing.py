@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 REPORT_EVERY = 0.1
 """Seconds between two progress reports: often enough for the eye, too seldom to cost anything."""
@@ -161,6 +163,84 @@ def _brief(value: Any) -> str:
     if isinstance(value, (list, tuple)) and any(isinstance(v, (torch.Tensor, list, tuple, dict)) for v in value):
         return f"a {type(value).__name__} of {len(value)}"
     return repr(value)[:80]
+
+
+class Calls(TorchFunctionMode):
+    """While it is open: the calls into torch by name, in order, and the number of elements of the largest result.
+
+    Not a TorchDispatchMode, whose first use imports the compiler: that takes longer than most exercises' checks.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+        self.largest = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.append(str(getattr(func, "__name__", func)))
+        result = func(*args, **(kwargs or {}))
+        for one in result if isinstance(result, (tuple, list)) else (result,):
+            if isinstance(one, torch.Tensor):
+                self.largest = max(self.largest, one.numel())
+        return result
+
+
+def lines_run(call: Callable[[], Any]) -> int:
+    """How many lines of Python run during the call, in any function."""
+    count = 0
+
+    def trace(frame: Any, event: str, arg: Any) -> Any:
+        nonlocal count
+        count += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def cost(call: Callable[[], Any]) -> dict[str, int]:
+    """What a call costs in numbers that don't depend on the machine. Calls twice.
+
+    `operations`: calls into torch; `lines`: lines of Python run; `largest`: elements of the largest tensor made. A
+    loop over elements shows in how the first two grow with the input. Call it once before: what happens only the
+    first time would count, too.
+    """
+    with Calls() as calls:
+        call()
+    return {"operations": len(calls.names), "lines": lines_run(call), "largest": calls.largest}
+
+
+@contextlib.contextmanager
+def library_calls(*modules: str) -> Iterator[list[str]]:
+    """While it is open, the list grows by every function of these modules, or below them, that runs.
+
+    However it was imported or renamed: `torchvision.ops.boxes.nms`, and kernels of the same package as
+    `torchvision::nms`. For rules such as "without torchvision.ops".
+    """
+    called: list[str] = []
+    packages = {module.partition(".")[0] for module in modules}
+
+    def profile(frame: Any, event: str, arg: Any) -> None:
+        if event != "call":
+            return
+        module, name = str(frame.f_globals.get("__name__", "")), frame.f_code.co_name
+        if name != "<module>" and any(f"{module}.".startswith(f"{one}.") for one in modules):
+            called.append(f"{module}.{name}")
+        elif module == "torch._ops" and name == "__call__":  # compiled kernels
+            kernel = str(getattr(frame.f_locals.get("self"), "_qualified_op_name", ""))
+            if kernel.partition("::")[0] in packages:
+                called.append(kernel)
+
+    sys.setprofile(profile)
+    try:
+        yield called
+    finally:
+        sys.setprofile(None)
 
 
 def signature(function: Callable[..., Any]) -> list[str]:

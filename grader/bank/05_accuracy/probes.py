@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import gc
-import sys
 import types
 
 import torch
-from torch.overrides import TorchFunctionMode
+
+from grader.checking import probing
 
 
 def accuracies(candidate, cases):
@@ -109,44 +109,6 @@ def life_of_an_instance(candidate, num_classes, k, first, second, nothing):
     return {"moments": moments, "batches": [first, second]}
 
 
-class _Operations(TorchFunctionMode):
-    """Counts the calls into torch, and notes the largest result.
-
-    Not a TorchDispatchMode: its first use imports the compiler, which takes longer than all checks together.
-    """
-
-    def __init__(self):
-        super().__init__()
-        self.count = 0
-        self.largest = 0
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        self.count += 1
-        for one in result if isinstance(result, (tuple, list)) else (result,):
-            if isinstance(one, torch.Tensor):
-                self.largest = max(self.largest, one.numel())
-        return result
-
-
-def _lines(call):
-    """How many lines of Python run during the call, in any function."""
-    count = 0
-
-    def trace(frame, event, arg):
-        nonlocal count
-        count += event == "line"
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        call()
-    finally:
-        sys.settrace(before)
-    return count
-
-
 def cost(candidate, batches):
     """For each function and each batch: operations, lines of Python run, elements of the largest result."""
 
@@ -166,10 +128,7 @@ def cost(candidate, batches):
         call(*batches[0])  # whatever happens only once, happens here
         found[name] = []
         for x, y in batches:
-            with _Operations() as operations:
-                call(x, y)
-            lines = _lines(lambda call=call, x=x, y=y: call(x, y))
-            found[name].append({"operations": operations.count, "lines": lines, "largest": operations.largest})
+            found[name].append(probing.cost(lambda call=call, x=x, y=y: call(x, y)))
     return found
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
 import torch
-from torch.overrides import TorchFunctionMode
 
 from grader.checking import probing
 
@@ -53,23 +50,6 @@ def gradients(candidate, cases):
     return found
 
 
-class _Calls(TorchFunctionMode):
-    """Notes the calls into torch by name, and the largest result."""
-
-    def __init__(self):
-        super().__init__()
-        self.names = []
-        self.largest = 0
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        self.names.append(str(getattr(func, "__name__", func)))
-        result = func(*args, **(kwargs or {}))
-        for one in result if isinstance(result, (tuple, list)) else (result,):
-            if isinstance(one, torch.Tensor):
-                self.largest = max(self.largest, one.numel())
-        return result
-
-
 def _nodes(tensor):
     """The names of PyTorch's own nodes in the graph behind a tensor; a Function of the learner's may have any name."""
     todo, seen = [tensor.grad_fn], set()
@@ -93,7 +73,7 @@ def convolutions_called(candidate, cases):
     names = []
     for case in cases:
         for x in (case["x"], case["x"].clone().requires_grad_(True)):
-            with _Calls() as calls:
+            with probing.Calls() as calls:
                 try:
                     output = _call(candidate, {**case, "x": x})
                 except NotImplementedError:
@@ -105,31 +85,10 @@ def convolutions_called(candidate, cases):
     return sorted(set(names))
 
 
-def _lines(call):
-    """How many lines of Python run during the call, in any function."""
-    count = 0
-
-    def trace(frame, event, arg):
-        nonlocal count
-        count += event == "line"
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        call()
-    finally:
-        sys.settrace(before)
-    return count
-
-
 def cost(candidate, cases):
     """For each case: calls into torch, lines of Python run, elements of the largest result."""
     _call(candidate, cases[0])  # whatever happens only once, happens here
     found = []
     for case in cases:
-        with _Calls() as calls:
-            _call(candidate, case)
-        lines = _lines(lambda case=case: _call(candidate, case))
-        found.append({"operations": len(calls.names), "lines": lines, "largest": calls.largest})
+        found.append(probing.cost(lambda case=case: _call(candidate, case)))
     return found

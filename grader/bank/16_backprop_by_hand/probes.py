@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 
 import torch
-from torch.overrides import TorchFunctionMode
 
 from grader.checking import probing
 
@@ -134,36 +132,6 @@ def autograd_used(candidate, case):
     return sorted(set(names))
 
 
-class _Operations(TorchFunctionMode):
-    """Counts the calls into torch."""
-
-    def __init__(self):
-        super().__init__()
-        self.count = 0
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        self.count += 1
-        return func(*args, **(kwargs or {}))
-
-
-def _lines(call):
-    """How many lines of Python run during the call, in any function."""
-    count = 0
-
-    def trace(frame, event, arg):
-        nonlocal count
-        count += event == "line"
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        call()
-    finally:
-        sys.settrace(before)
-    return count
-
-
 def cost(candidate, cases):
     """For each case: tensor operations and lines of Python of one loss_and_grads."""
     found = []
@@ -174,9 +142,7 @@ def cost(candidate, cases):
             net.loss_and_grads(case["x"], case["labels"])
 
         call()  # whatever happens only once, happens here
-        with _Operations() as operations:
-            call()
-        found.append({"operations": operations.count, "lines": _lines(call)})
+        found.append(probing.cost(call))
     return found
 
 

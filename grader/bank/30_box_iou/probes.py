@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
-from torch.overrides import TorchFunctionMode
-
 from grader.checking import probing
 
 
@@ -58,51 +54,11 @@ def gradients(candidate, cases):
 
 def library_calls(candidate, a, b):
     """The functions of torchvision that run inside the candidate's calls, whatever way they were imported."""
-    called = []
-
-    def profile(frame, event, arg):
-        name = frame.f_code.co_name
-        if event == "call" and frame.f_globals.get("__name__", "").startswith("torchvision.ops") and name != "<module>":
-            called.append(name)
-
-    sys.setprofile(profile)
-    try:
+    with probing.library_calls("torchvision.ops") as called:
         candidate.box_area(a.clone())
         candidate.box_iou(a.clone(), b.clone())
         candidate.generalized_box_iou(a.clone(), b.clone())
-    finally:
-        sys.setprofile(None)
     return sorted(set(called))
-
-
-class _Operations(TorchFunctionMode):
-    """Counts the calls into torch."""
-
-    def __init__(self):
-        super().__init__()
-        self.count = 0
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        self.count += 1
-        return func(*args, **(kwargs or {}))
-
-
-def _lines(call):
-    """How many lines of Python run during the call, in any function."""
-    count = 0
-
-    def trace(frame, event, arg):
-        nonlocal count
-        count += event == "line"
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        call()
-    finally:
-        sys.settrace(before)
-    return count
 
 
 def cost(candidate, cases):
@@ -117,7 +73,5 @@ def cost(candidate, cases):
         call(*cases[0])  # whatever happens only once, happens here
         found[name] = []
         for a, b in cases:
-            with _Operations() as operations:
-                call(a, b)
-            found[name].append({"operations": operations.count, "lines": _lines(lambda c=call, x=a, y=b: c(x, y))})
+            found[name].append(probing.cost(lambda call=call, a=a, b=b: call(a, b)))
     return found

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
 import torch
-from torch.overrides import TorchFunctionMode
 
 from grader.checking import probing
 
@@ -48,55 +45,11 @@ def inputs_afterwards(candidate, boxes, scores, classes):
 
 def library_calls(candidate, boxes, scores, classes):
     """The functions of torchvision that run inside the candidate's calls, whatever way they were imported."""
-    called = []
-
-    def profile(frame, event, arg):
-        name, module = frame.f_code.co_name, frame.f_globals.get("__name__", "")
-        if event == "call" and module.startswith("torchvision.ops") and name != "<module>":
-            called.append(name)
-        elif event == "call" and module == "torch._ops" and name == "__call__":  # the library's compiled kernels
-            kernel = str(getattr(frame.f_locals.get("self"), "_qualified_op_name", ""))
-            if kernel.startswith("torchvision::"):
-                called.append(kernel)
-
-    sys.setprofile(profile)
-    try:
+    with probing.library_calls("torchvision.ops") as called:
         candidate.nms(boxes.clone(), scores.clone(), 0.5)
         candidate.batched_nms(boxes.clone(), scores.clone(), classes.clone(), 0.5)
         candidate.soft_nms(boxes.clone(), scores.clone())
-    finally:
-        sys.setprofile(None)
     return sorted(set(called))
-
-
-class _Operations(TorchFunctionMode):
-    """Counts the calls into torch."""
-
-    def __init__(self):
-        super().__init__()
-        self.count = 0
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        self.count += 1
-        return func(*args, **(kwargs or {}))
-
-
-def _lines(call):
-    """How many lines of Python run during the call, in any function."""
-    count = 0
-
-    def trace(frame, event, arg):
-        nonlocal count
-        count += event == "line"
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        call()
-    finally:
-        sys.settrace(before)
-    return count
 
 
 def cost(candidate, cases):
@@ -111,9 +64,5 @@ def cost(candidate, cases):
         call(*cases[0])  # whatever happens only once, happens here
         found[name] = []
         for case in cases:
-            given = [t.clone() for t in case]
-            with _Operations() as operations:
-                call(*given)
-            lines = _lines(lambda call=call, case=case: call(*[t.clone() for t in case]))
-            found[name].append({"operations": operations.count, "lines": lines})
+            found[name].append(probing.cost(lambda call=call, case=case: call(*[t.clone() for t in case])))
     return found
