@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import time
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,8 +34,18 @@ FAULTS = [
 ]
 
 
-def test_there_are_at_least_thirty_kinds() -> None:
-    assert len({fault.kind for fault in FAULTS}) >= 30
+COMMONEST = [fault for fault in FAULTS if fault.exercise < "10"]
+
+
+def is_due(fault: Fault) -> bool:
+    """Those of the first six exercises always, a moving third of the others; all with PRACTICE_VERIFY=all."""
+    if fault in COMMONEST or os.environ.get("PRACTICE_VERIFY") == "all":
+        return True
+    return (FAULTS.index(fault) + int(time.time() // 86_400)) % 3 == 0
+
+
+def test_there_are_at_least_thirty_kinds_among_the_commonest() -> None:
+    assert len({fault.kind for fault in COMMONEST}) >= 30
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +63,7 @@ def desk() -> Iterator[Practice]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f.mutant)
+@pytest.mark.parametrize("fault", [f for f in FAULTS if is_due(f)], ids=lambda f: f"{f.exercise[:2]}-{f.mutant}")
 def test_the_feedback_names_the_fault_and_no_other(desk: Practice, fault: Fault) -> None:
     exercise = Catalog.load().get(fault.exercise)
     (case,) = [c for c in proof.cases(exercise) if c.name == fault.mutant]
