@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
-
-from torch.overrides import TorchFunctionMode
 
 from grader.checking import probing
 
@@ -59,29 +56,17 @@ def inputs_afterwards(candidate, logits, targets, weight):
     return seen
 
 
-class _Operations(TorchFunctionMode):
-    """Notes the names of all calls into torch."""
-
-    def __init__(self):
-        super().__init__()
-        self.names = []
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        self.names.append(getattr(func, "__name__", ""))
-        return func(*args, **(kwargs or {}))
-
-
 def operations(candidate, logits, targets, weight):
     """The names of the functions of torch that are called, by function of the candidate.
 
     What is called counts, also by a call that then fails: whether it works is another check's business.
     """
     cases = [{}, {"weight": weight, "label_smoothing": 0.1}, {"ignore_index": 1, "reduction": "none"}]
-    with _Operations() as first, _tolerant():
+    with probing.Calls() as first, _tolerant():
         candidate.log_softmax(logits.clone(), dim=1)
     names = []
     for options in cases:
-        with _Operations() as seen, _tolerant():
+        with probing.Calls() as seen, _tolerant():
             _loss(candidate, logits, targets, options)
         names += seen.names
     return {"log_softmax": sorted(set(first.names)), "cross_entropy": sorted(set(names))}
@@ -97,24 +82,6 @@ def _tolerant():
         return
 
 
-def _lines(call):
-    """How many lines of Python run during the call, in any function."""
-    count = 0
-
-    def trace(frame, event, arg):
-        nonlocal count
-        count += event == "line"
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        call()
-    finally:
-        sys.settrace(before)
-    return count
-
-
 def cost(candidate, cases):
     """For each size: operations, and lines of Python run."""
     found = []
@@ -124,7 +91,5 @@ def cost(candidate, cases):
 
     call(*cases[0])  # whatever happens only once, happens here
     for case in cases:
-        with _Operations() as seen:
-            call(*case)
-        found.append({"operations": len(seen.names), "lines": _lines(lambda case=case: call(*case))})
+        found.append(probing.cost(lambda case=case: call(*case)))
     return found

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 
 import torch
-from torch.overrides import TorchFunctionMode
 
 from grader.checking import probing
 
@@ -101,16 +99,6 @@ def second_derivatives(candidate, cases):
     return found
 
 
-class _Calls(TorchFunctionMode):
-    def __init__(self):
-        super().__init__()
-        self.names = []
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        self.names.append(str(getattr(func, "__name__", func)))
-        return func(*args, **(kwargs or {}))
-
-
 def _nodes(tensor):
     """The nodes in the graph behind a tensor: names of PyTorch's own, and of Functions written in Python."""
     todo, seen = [tensor.grad_fn], set()
@@ -136,7 +124,7 @@ def pooling_called(candidate, cases):
     names = []
     for case in cases:
         for x in (case["x"], case["x"].clone().requires_grad_(True)):
-            with _Calls() as calls:
+            with probing.Calls() as calls:
                 try:
                     output = _call(candidate, case, x)
                 except NotImplementedError:
@@ -183,24 +171,6 @@ def graph(candidate, case):
     }
 
 
-def _lines(call):
-    """How many lines of Python run during the call, in any function."""
-    count = 0
-
-    def trace(frame, event, arg):
-        nonlocal count
-        count += event == "line"
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        call()
-    finally:
-        sys.settrace(before)
-    return count
-
-
 def cost(candidate, cases):
     """For each case, forward and backward: calls into torch and lines of Python run."""
 
@@ -211,7 +181,5 @@ def cost(candidate, cases):
     both(cases[0])  # whatever happens only once, happens here
     found = []
     for case in cases:
-        with _Calls() as calls:
-            both(case)
-        found.append({"operations": len(calls.names), "lines": _lines(lambda case=case: both(case))})
+        found.append(probing.cost(lambda case=case: both(case)))
     return found
