@@ -72,6 +72,7 @@ def new(id: str, kind: str, track: str | None, title: str) -> None:
 @click.option("--quick", is_flag=True, help="One mutant for each check instead of all.")
 @click.option("--deep", is_flag=True, help="Also grade what every mutation operator makes of the solutions.")
 @click.option("--part", metavar="K/N", help="With --deep: only the K-th of N shares of those.")
+@click.option("--explain", is_flag=True, help="Show what a learner would read about each mutant.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcomes as JSON.")
 def verify(
     exercises: tuple[str, ...],
@@ -81,6 +82,7 @@ def verify(
     quick: bool,
     deep: bool,
     part: str | None,
+    explain: bool,
     as_json: bool,
 ) -> None:
     """Prove that the checks judge rightly: stub 0, solution and alternates 100, each mutant caught as named.
@@ -92,7 +94,7 @@ def verify(
     if deep and (as_json or only):
         raise UsageProblem("--deep goes without --json and --only.", hint="`practice author mutate` takes both.")
     side = jobs or _cores()
-    code = _verify(exercises, Plan(only, side, data, quick), as_json)
+    code = _verify(exercises, Plan(only, side, data, quick, explain), as_json)
     if deep and code != 3:
         from grader.cli.mutate import Choice, run
 
@@ -149,6 +151,7 @@ class Plan:
     jobs: int = 1
     data: Source | None = None
     quick: bool = False
+    explain: bool = False
 
 
 @dataclass
@@ -205,7 +208,7 @@ def _prove(exercise: Exercise, workspace: Workspace, plan: Plan, out: Console) -
         chosen = proofs.quick(every) if plan.quick else every
         if plan.only:
             chosen = [case for case in chosen if plan.only in case.name]
-        with Ticker(out, exercise.id, len(chosen)) as ticker:
+        with Ticker(out, exercise.id, len(chosen), plan.explain) as ticker:
             for outcome in _outcomes(chosen, workspace, plan):
                 proof.outcomes.append(outcome)
                 ticker.tick(outcome)

@@ -20,9 +20,14 @@ _WIDEST: Final = 120
 
 
 class Ticker:
-    """The line that says how far the proof of one exercise is. On a terminal only."""
+    """How far the proof of one exercise is: a line that changes on a terminal, elsewhere a line for each case.
 
-    def __init__(self, console: Console, id: str, total: int) -> None:
+    With `explain` also what a learner would read about each mutant.
+    """
+
+    def __init__(self, console: Console, id: str, total: int, explain: bool = False) -> None:
+        self._console = console
+        self._explain = explain
         self._id = id
         self._total = total
         self._done = 0
@@ -47,6 +52,10 @@ class Ticker:
         self._wrong += not outcome.ok
         if self._status is not None:
             self._status.update(self._text(f"  {outcome.case.kind} {outcome.case.name}"))
+        if self._status is None or self._explain:
+            self._console.print(_plain(outcome), soft_wrap=True, highlight=False)
+        if self._explain and outcome.case.kind == "mutant":
+            _explain(self._console, outcome)
 
     def _text(self, latest: str) -> Text:
         wrong = f", {self._wrong} wrong" if self._wrong else ""
@@ -65,9 +74,6 @@ def show(
     console.print(Text.assemble((id, "bold"), f"  {len(outcomes) - len(wrong)} of {len(outcomes)} cases as expected"))
     if console.is_terminal:
         console.print(_table(console, outcomes))
-    else:
-        for outcome in outcomes:
-            console.print(_plain(outcome), soft_wrap=True, highlight=False)
     for outcome in wrong:
         _in_full(console, outcome)
     for check in idle:
@@ -108,6 +114,16 @@ def _plain(outcome: Outcome) -> Text:
     state = "ok   " if outcome.ok else "WRONG"
     got = "" if outcome.ok else f"; got: {outcome.got}"
     return Text(f"{state} {case.kind} {case.name}: {case.expected}{got} ({seconds(outcome.scorecard.seconds)})")
+
+
+def _explain(console: Console, outcome: Outcome) -> None:
+    record = outcome.scorecard.first_failure
+    if record is None:
+        return
+    for label in ("expected", "actual", "because", "looks_like"):
+        text = getattr(record, label)
+        shown = clean(text).replace("\n", "\n      ") if text else "–"
+        console.print(Text(f"      {label.replace('_', ' ')}: {shown}", style="dim"), soft_wrap=True, highlight=False)
 
 
 def _in_full(console: Console, outcome: Outcome) -> None:
