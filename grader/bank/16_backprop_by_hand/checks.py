@@ -19,6 +19,7 @@ from grader.checking import (
     expect_shape,
     expect_tensor,
     expect_type,
+    fail,
 )
 
 from . import probes
@@ -127,6 +128,11 @@ def _expect_loss(found, right, because, guesses=None):
         likely = math.isinf(number) and right > 100
         looks = "the logarithm of a probability that underflowed to 0: subtract logarithms instead"
         looks = looks if likely else "exp overflows: logsumexp, or the row's maximum subtracted first, keeps it finite"
+    if math.isclose(number, right, rel_tol=1e-5) and not math.isclose(number, right, rel_tol=1e-9, abs_tol=1e-12):
+        rounded = float(torch.tensor(number, dtype=torch.float32)) == number
+        looks = "the loss went through float32 on its way: that leaves about seven digits" if rounded else looks
+        because = f"{because} The logits are float64; the loss is to be right to nine digits."
+        fail(expected=f"{right:.12g}", actual=f"{number:.12g}", because=because, looks_like=looks)
     expect_close(number, right, because=because, looks_like=looks, rtol=1e-9, atol=1e-12)
 
 
@@ -146,17 +152,30 @@ def _expect_grads(found, right, said, guesses=None):
 
 # --- forward -------------------------------------------------------------------------------------------
 
+STARTS = {
+    "TwoLayerNet(150, 120, 130)": ((150, 120, 130), {}),
+    "TwoLayerNet(3, 5, 2)": ((3, 5, 2), {}),
+    "TwoLayerNet(130, 150, 120, std=0.5, dtype=float64)": (
+        (130, 150, 120),
+        {"std": 0.5, "dtype": "float64", "reg": 0.1},
+    ),
+}
+
+
+def _starts(sandbox):
+    """What is said of each new network, its sizes and options, and what the probe found."""
+    found = sandbox.run(probes.started, list(STARTS.values()))
+    return [(said, *STARTS[said], one) for said, one in zip(STARTS, found, strict=True)]
+
 
 @check(
-    "Four parameters: small normal weights, zero biases",
-    points=10,
-    why="Random weights make the hidden units different. With equal ones, all of them learn the same.",
+    "Four parameters with their shapes, in the type that was asked for",
+    points=5,
+    why="Names and shapes are the contract between forward, backward and the update.",
 )
 def test_start(sandbox):
-    cases = [((150, 120, 130), {}), ((3, 5, 2), {}), ((130, 150, 120), {"std": 0.5, "dtype": "float64", "reg": 0.1})]
-    shown = ["TwoLayerNet(150, 120, 130)", "TwoLayerNet(3, 5, 2)", "TwoLayerNet(130, 150, 120, std=0.5, dtype=float64)"]
-    for said, (sizes, options), found in zip(shown, cases, sandbox.run(probes.started, cases), strict=True):
-        first, second = found["params"]
+    for said, sizes, options, found in _starts(sandbox):
+        first = found["params"][0]
         expect_equal(sorted(first), NAMES, because=f"{said}: params holds the parameters under these names.")
         inputs, hidden, classes = sizes
         shapes = {"W1": (inputs, hidden), "b1": (hidden,), "W2": (hidden, classes), "b2": (classes,)}
@@ -168,12 +187,29 @@ def test_start(sandbox):
             expect_dtype(first[name], dtype, because=f"{said}: params have the dtype that was asked for.")
         because = f"{said}: nothing records a graph here, so nothing asks for one."
         expect_equal(found["trained"], [], because=because, looks_like="requires_grad=True isn't needed by hand")
+
+
+@check(
+    "At the start the weights are small and normal, the biases zero",
+    points=5,
+    why="Random weights make the hidden units different. With equal ones, all of them learn the same.",
+    after=["test_start"],
+)
+def test_drawn(sandbox):
+    for said, (inputs, _, _), options, found in _starts(sandbox):
+        first, second = found["params"]
         for name in ("b1", "b2"):
             because = f"{said}: {name} starts at zero; the weights already tell the units apart."
             expect(not first[name].any(), expected=f"{name} zero", actual=describe(first[name]), because=because)
         if inputs > 100:
             for name in ("W1", "W2"):
                 _expect_normal(first[name], second[name], options.get("std", 0.01), f"{said}: {name}")
+
+
+def _is_uniform(w):
+    """No value beyond √3 deviations, and the fourth moment of a uniform distribution: 1.8; a normal one has 3."""
+    scaled = (w - w.mean()) / w.std()
+    return float(scaled.abs().max()) < 1.85 and abs(float(scaled.pow(4).mean()) - 1.8) < 0.1
 
 
 def _expect_normal(weights, others, std, said):
@@ -183,12 +219,14 @@ def _expect_normal(weights, others, std, said):
         looks = "all weights are zero: then no gradient reaches W1, and all hidden units stay the same"
     elif not (w - w[:, :1]).any():
         looks = "every hidden unit starts alike, gets the same gradient, and stays alike"
+    elif abs(float(w.mean()) / w.std()) > 0.5:
+        looks = "rand, between 0 and 1, instead of randn: the mean has to be 0"
+    elif _is_uniform(w):
+        looks = "a uniform distribution instead of a normal one: it has no tails"
     elif abs(float(w.std()) - std**2) < 0.1 * std**2:
         looks = "std² as the deviation: std is the deviation, not the variance"
     elif abs(float(w.std()) - 1) < 0.1:
         looks = "randn without the factor std"
-    elif abs(float(w.mean()) / w.std()) > 0.5:
-        looks = "rand, between 0 and 1, instead of randn: the mean has to be 0"
     because = f"{said} is drawn from a normal distribution with mean 0 and deviation {std:g}."
     expect_close(float(w.std()), std, because=because, looks_like=looks, rtol=0.05)
     expect_close(float(w.mean()), 0.0, because=because, looks_like=looks, rtol=0, atol=0.05 * std)
