@@ -128,15 +128,16 @@ def adapted(candidate, num_classes):
     known = {id(p) for p in every.values()}
     return {
         "shapes": _shapes(every),
+        "out_features": model.fc.out_features if type(model.fc) is nn.Linear else None,
         "trainable": {name: p.requires_grad for name, p in every.items()},
         "held": {name: id(p) in held for name, p in every.items()},
         "strangers": sum(i not in known for i in held),
     }
 
 
-def trained(candidate, images, labels, epochs):
-    """All parameters as they were loaded, after adapt, and after a training."""
-    model = candidate.load_pretrained()
+def trained(candidate, images, labels, epochs, loaded=True):
+    """All parameters as they were loaded (or new, for 20 classes), after adapt, and after a training."""
+    model = candidate.load_pretrained() if loaded else candidate.TextureNet(20)
     loaded = {name: p.detach().clone() for name, p in _everything(model).items()}
     optimizer = candidate.adapt(model, 6)
     before = {name: p.detach().clone() for name, p in _everything(model).items()}
