@@ -146,13 +146,15 @@ def situations(candidate, images, labels):
     """The loss and its gradients where it went wrong at night, in float32 and in float64."""
     found = {}
     for dtype in (torch.float32, torch.float64):
-        for name in ("black image", "equal", "far apart", "sharp"):
+        for name in ("black image", "white images", "equal", "far apart", "sharp"):
             torch.manual_seed(1)
             model = candidate.PrototypeNet().to(dtype)
             x = images.to(dtype).clone()
             with torch.no_grad():
                 if name == "black image":
                     x[[0, 3]] = 0.0
+                elif name == "white images":
+                    x[0], x[2], x[5] = 1.0, 255.0, 0.3
                 elif name == "equal":
                     x, y = x[:4], torch.arange(4)
                     model.prototypes.copy_(model.embeddings(x)[0])
@@ -160,6 +162,8 @@ def situations(candidate, images, labels):
                     model.prototypes.mul_(3000)
                 else:
                     model.score.weight.mul_(10000)
+            with torch.no_grad():
+                maps = model.patches(x[[0, 2, 5]]) if name == "white images" else torch.zeros(1, 1)
             y = torch.arange(4) if name == "equal" else labels
             loss = model.loss(x, y)
             loss.backward()
@@ -169,5 +173,6 @@ def situations(candidate, images, labels):
                 "labels": y,
                 "loss": loss,
                 "gradients": probing.gradients(model),
+                "constant": bool((maps.flatten(2) == maps.flatten(2)[..., :1]).all()) if maps.dim() > 2 else True,
             }
     return found

@@ -29,7 +29,7 @@ def attention_entropy(scores: torch.Tensor) -> torch.Tensor:
 def pairwise_distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """The Euclidean distance of every row of `a` to every row of `b`. (N, D), (C, D) → (N, C)."""
     difference = a[:, None] - b[None]  # (N, C, D)
-    return difference.pow(2).sum(dim=2).clamp(min=1e-12).sqrt()
+    return difference.pow(2).sum(dim=2).clamp(min=1e-30).sqrt()
 
 
 def prototype_loss(distances: torch.Tensor, labels: torch.Tensor, temperature: float) -> torch.Tensor:

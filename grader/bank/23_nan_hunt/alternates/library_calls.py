@@ -10,7 +10,7 @@ def contrast_normalize(maps: torch.Tensor) -> torch.Tensor:
     """Each map of each image with mean 0 and standard deviation 1. (N, C, H, W) → (N, C, H, W)."""
     mean = maps.mean(dim=(2, 3), keepdim=True)
     std = maps.std(dim=(2, 3), keepdim=True)
-    return (maps - mean) / std.clamp(min=1e-7)
+    return torch.where(std > 0, maps - mean, 0.0) / std.clamp(min=1e-7)
 
 
 def attention_pool(tokens: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ def contrast_normalize(maps: torch.Tensor) -> torch.Tensor:
     """Each map of each image with mean 0 and standard deviation 1. (N, C, H, W) → (N, C, H, W)."""
     mean = maps.mean(dim=(2, 3), keepdim=True)
     std = maps.std(dim=(2, 3), keepdim=True)
-    return (maps - mean) / (std + 1e-8)
+    return (maps - mean) / (std + (std < 1e-8))
 
 
 def attention_pool(tokens: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
@@ -29,7 +29,7 @@ def attention_entropy(scores: torch.Tensor) -> torch.Tensor:
 def pairwise_distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """The Euclidean distance of every row of `a` to every row of `b`. (N, D), (C, D) → (N, C)."""
     difference = a[:, None] - b[None]  # (N, C, D)
-    return (difference.pow(2).sum(dim=2) + 1e-12).sqrt()
+    return (difference.pow(2).sum(dim=2) + 1e-30).sqrt()
 
 
 def prototype_loss(distances: torch.Tensor, labels: torch.Tensor, temperature: float) -> torch.Tensor:
