@@ -50,6 +50,12 @@ def prepared(candidate, images, labels, seeds):
     return {"parts": found, "afterwards": given}
 
 
+def prepared_each(candidate, cases):
+    """For each (images, labels): the parts, as name → [images, labels]."""
+    found = (candidate.prepare(images.clone(), labels.clone(), 3) for images, labels in cases)
+    return [{name: list(part) for name, part in dict(parts).items()} for parts in found]
+
+
 def _model(state):
     hidden, pixels = state["1.weight"].shape
     classes = state["5.weight"].shape[0]
