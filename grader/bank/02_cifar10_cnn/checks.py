@@ -737,7 +737,7 @@ def test_train_visits(sandbox):
         expected="a new order in each epoch",
         actual=f"{repeated} of {WATCHED - 1} images are followed by the same one in epochs 1 and 2",
         because="New batches each time average out the noise of any one grouping.",
-        looks_like="The permutation is drawn once, before the loop over epochs, or from a generator seeded anew in each.",
+        looks_like="The permutation is drawn once, before the loop over epochs, or its generator is seeded in each.",
     )
     for name, before in (("images", banded_images(table)), ("labels", labels)):
         expect_equal(
@@ -963,9 +963,19 @@ def test_train_steps(sandbox):
         because="Momentum and Adam's averages live in the optimizer; a new one forgets them, and its schedule.",
         looks_like="The optimizer is made inside the loop over " + ("batches." if count == len(steps) else "epochs."),
     )
+    still = [name for name, value in run["before"].items() if torch.equal(run["after"][name], value)]
+    # First: what an optimizer doesn't hold, its zero_grad doesn't clear either.
+    expect_moved([name for name in still if has_gradient(steps[0]["gradients"].get(name))])
     for index, (step, use) in enumerate(zip(steps, uses, strict=True)):
         expect_own_gradients(step["gradients"], batch_gradients(use), index, uses)
-    still = [name for name, value in run["before"].items() if torch.equal(run["after"][name], value)]
+    expect_moved(still)
+
+
+def has_gradient(gradient):
+    return isinstance(gradient, torch.Tensor) and bool(gradient.any())
+
+
+def expect_moved(still):
     expect(
         not still,
         expected="every parameter of the model moves",
