@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pexpect
+import psutil
 import pyte
 
 LONGEST = 90.0
@@ -64,8 +65,20 @@ class Terminal:
         while not holds(self.text):
             if time.monotonic() > until or (not self.pump() and not holds(self.text)):
                 raise AssertionError(f"never on the screen: {there!r}\n{self.text}\n{self.raw[-2000:]!r}")
-        self.pump(0.15)  # the rest of the same frame
+        self._rest_of_the_frame()
         return self.text
+
+    def _rest_of_the_frame(self) -> None:
+        """A frame may come in pieces, and on a busy machine late: read on while the program is still at work."""
+        until = time.monotonic() + 2
+        while self.pump(0.15) and self._at_work() and time.monotonic() < until:
+            pass
+
+    def _at_work(self) -> bool:
+        try:
+            return psutil.Process(self.child.pid).status() == psutil.STATUS_RUNNING
+        except psutil.Error:
+            return False
 
     def press(self, keys: str) -> None:
         self.child.send(keys)

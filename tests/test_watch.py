@@ -201,7 +201,7 @@ def test_a_dumb_terminal_is_refused_too(watch: Watch, practice: Practice) -> Non
 
 
 def test_it_opens_with_the_statement_and_only_the_keys_that_apply(watch: Watch) -> None:
-    text = watch().until("the verdict comes here")
+    text = watch().until(lambda text: "the verdict comes here" in text and "q quit" in text)
     assert "Write add(a, b)" in text
     assert "01_tiny_add: nothing written yet" in text
     keys = text.split("\n")[-2:]

@@ -24,6 +24,7 @@ from grader.checking.expectations import (
     fail,
 )
 from grader.checking.marks import CheckMark, check
+from grader.checking.misconceptions import misconception, resembles
 from grader.checking.values import Opaque, describe
 
 __all__ = [
@@ -45,4 +46,6 @@ __all__ = [
     "expect_tensor",
     "expect_type",
     "fail",
+    "misconception",
+    "resembles",
 ]

@@ -236,11 +236,12 @@ def library_calls(*modules: str) -> Iterator[list[str]]:
             if kernel.partition("::")[0] in packages:
                 called.append(kernel)
 
+    before = sys.getprofile()
     sys.setprofile(profile)
     try:
         yield called
     finally:
-        sys.setprofile(None)
+        sys.setprofile(before)
 
 
 def signature(function: Callable[..., Any]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from grader.catalog import TRACKS
+from grader.catalog import KINDS, TRACKS
 from grader.cli.calibrate import command as calibrate
 from grader.cli.proving import grader_of, side_by_side
 from grader.errors import PracticeError, UsageProblem
@@ -43,7 +43,7 @@ def stubs(check: bool, exercises: tuple[str, ...]) -> None:
 
 @command.command("new")
 @click.argument("id", metavar="ID")
-@click.option("--kind", type=click.Choice(["implement", "debug"]), default="implement", show_default=True)
+@click.option("--kind", type=click.Choice(KINDS), default="implement", show_default=True)
 @click.option(
     "--track", type=click.Choice(TRACKS), help="[default: core, or debug for that kind]", metavar="|".join(TRACKS)
 )

@@ -1,14 +1,16 @@
 """Notes what the candidate's code was denied, also where it swallowed the error.
 
-An audit hook of Python's sees files being opened, signals and connections before the kernel decides; whether it was
-denied is tried again afterwards. This runs inside the worker, so it can be deceived. It is believed only in what it
-says against the candidate: confinement doesn't rest on it.
+An audit hook of Python's sees files being opened, signals and connections before the kernel decides. Whether they were
+denied is tried again afterwards, so that what a system allows is never held against anyone. This runs inside the
+worker, so it can be deceived. It is believed only in what it says against the candidate: confinement doesn't rest
+on it.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import socket
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -57,12 +59,12 @@ class Witness:
 
     def _attempt(self, event: str, arguments: tuple[Any, ...]) -> tuple[str, str] | None:
         if event == "socket.connect":
-            address = arguments[1]
-            return ("connect", f"{address[0]}:{address[1]}") if isinstance(address, tuple) else None
+            stream = arguments[0].type == socket.SOCK_STREAM  # nothing denies datagrams
+            return ("connect", _place(arguments[1])) if stream and isinstance(arguments[1], tuple) else None
         if event == "os.kill":
             return None if self._is_own(arguments[0]) else ("kill", str(arguments[0]))
         if event == "os.killpg":
-            return None if arguments[0] == os.getpgid(0) else ("kill", str(arguments[0]))
+            return None if self._is_own(-arguments[0]) else ("kill", str(-arguments[0]))
         if not isinstance(arguments[0], str | bytes | os.PathLike):
             return None
         path = os.path.realpath(os.fsdecode(arguments[0]))
@@ -96,18 +98,32 @@ def _lies_in(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
+def _place(address: tuple[Any, ...]) -> str:
+    return f"{address[0]}:{address[1]}"
+
+
 def _fails(kind: str, target: str) -> bool:
-    """Whether the attempt is one that the sandbox denies, tried again without changing anything."""
-    if kind in ("kill", "connect"):
-        return True
-    flags = os.O_RDONLY if kind == "read" else os.O_WRONLY
+    """Whether the sandbox denies the attempt, tried again without changing anything."""
     try:
-        os.close(os.open(target, flags | os.O_NONBLOCK))
+        if kind == "kill":
+            os.kill(int(target), 0)
+        elif kind == "connect":
+            _connect(target)
+        else:
+            os.close(os.open(target, (os.O_RDONLY if kind == "read" else os.O_WRONLY) | os.O_NONBLOCK))
     except OSError as error:
         if error.errno == errno.ENOENT and kind == "write":
             return os.path.isdir(os.path.dirname(target))  # noqa: PTH112, PTH120
         return error.errno in (errno.EACCES, errno.EPERM)
     return False
+
+
+def _connect(place: str) -> None:
+    """Begins a connection and drops it at once; the kernel's refusal comes before the first packet."""
+    host, _, port = place.rpartition(":")
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as again:
+        again.setblocking(False)
+        again.connect((host, int(port)))
 
 
 def _candidates_line() -> int:

@@ -1,9 +1,12 @@
-# title: prints its own stack, starts and ends a process, uses temporary files: none of it is anybody's business
+# title: prints its stack, starts and ends a process, uses temporary files, asks for its own address: all allowed
 # when: call
 # verdict: passed
 import contextlib
 import io
 import multiprocessing
+import os
+import signal
+import socket
 import tempfile
 import time
 import traceback
@@ -17,6 +20,9 @@ def behave(right, *args, **kwargs):
     child.start()
     child.terminate()
     child.join()
+    os.kill(os.getpid(), signal.SIGCONT)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams, contextlib.suppress(OSError):
+        datagrams.connect(("127.0.0.1", 9))  # sends nothing
     with tempfile.NamedTemporaryFile("w") as file, open(file.name) as again, contextlib.suppress(FileNotFoundError):
         file.write("x")
         again.read()

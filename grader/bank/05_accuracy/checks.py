@@ -17,6 +17,8 @@ from grader.checking import (
     expect_shape,
     expect_type,
     fail,
+    misconception,
+    resembles,
 )
 
 from . import probes
@@ -106,14 +108,11 @@ def _summary(batches, k, ignore=None):
 
 
 def _near(value, guess):
-    if not isinstance(value, (int, float)) or not isinstance(guess, (int, float)):
-        return False
-    return (math.isnan(value) and math.isnan(guess)) or abs(value - guess) < 1e-6
+    return resembles(value, guess, rtol=0, atol=1e-6)
 
 
 def _named(value, right, guesses):
-    """The first misconception that gives this value, and not the right one."""
-    return next((text for text, g in guesses.items() if _near(value, g) and not _near(g, right)), None)
+    return misconception(value, right, guesses, rtol=0, atol=1e-6)
 
 
 def _expect_ratio(value, right, because, looks_like=None):

@@ -15,6 +15,8 @@ from grader.checking import (
     expect_shape,
     expect_tensor,
     fail,
+    misconception,
+    resembles,
 )
 
 from . import probes
@@ -103,18 +105,8 @@ def _wrong_outputs(case):
             yield "weight and bias go along the columns, not the channels", lambda: normed * across[0] + across[1]
 
 
-def _named(actual, right, guesses):
-    """The first misconception that gives this tensor and not the right one."""
-    for text, wrong in guesses:
-        guess = wrong()
-        if _near(actual, guess) and not _near(guess, right):
-            return text
-    return None
-
-
-def _near(a, b):
-    same = type(a) is torch.Tensor and a.shape == b.shape
-    return same and torch.allclose(a.to(F64), b.to(F64), rtol=1e-3, atol=1e-4, equal_nan=True)
+NEAR = {"rtol": 1e-3, "atol": 1e-4}
+"""For telling misconceptions apart, in float32 as in float64."""
 
 
 def _said(case):
@@ -191,7 +183,7 @@ def test_training_output(sandbox):
     ]
     for one, found in zip(cases, sandbox.run(probes.training_outputs, cases), strict=True):
         right = _scaled(_normed(one), one)
-        looks = _named(found["output"], right, _wrong_outputs(one))
+        looks = misconception(found["output"], right, _wrong_outputs(one), **NEAR)
         because = f"({_said(one)}) weight · (x − mean) / sqrt(var + eps) + bias, all by channel, the variance biased."
         expect_close(found["output"], right, because=because, looks_like=looks, rtol=1e-3, atol=1e-4)
         expect_dtype(found["output"], one["x"].dtype, because="the next layer expects the dtype that came in.")
@@ -268,7 +260,7 @@ def _expect_buffers(found, right, when, guesses):
     """Compares the three buffers; `guesses`: misconception → the buffers that it gives."""
     for name in ("running_mean", "running_var"):
         near = [(text, lambda g=g, n=name: g[n]) for text, g in guesses.items()]
-        looks = _named(found.get(name), right[name], near)
+        looks = misconception(found.get(name), right[name], near, **NEAR)
         because = f"{name} {when}."
         expect_close(found.get(name), right[name], because=because, looks_like=looks, rtol=1e-4, atol=1e-5)
     count = found.get("num_batches_tracked")
@@ -387,7 +379,7 @@ def _expect_evaluated(case, found):
         ("weight and bias are left out in evaluation", lambda: (x - mean) / (var + eps).sqrt()),
     ]
     said = f"({_said(case)}) in evaluation the running statistics normalise"
-    looks = _named(found["batch"], right, guesses)
+    looks = misconception(found["batch"], right, guesses, **NEAR)
     expect_close(found["batch"], right, because=f"{said}.", looks_like=looks, rtol=1e-3, atol=1e-4)
     for i, alone in enumerate(found["alone"]):
         because = f"{said}: image {i} alone gives what it gives in the batch."
@@ -437,7 +429,7 @@ def test_gradients(sandbox):
                     looks_like="no_grad, .detach() or .data",
                 )
             looks = None
-            if name == "x" and case["training"] and _near(actual, constant["x"]):
+            if name == "x" and case["training"] and resembles(actual, constant["x"], **NEAR):
                 looks = "mean and variance are treated as constants: they were computed under no_grad, or detached"
             expect_close(actual, right, because=because, looks_like=looks, rtol=1e-6, atol=1e-8)
 

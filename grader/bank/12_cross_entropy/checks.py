@@ -15,6 +15,8 @@ from grader.checking import (
     expect_dtype,
     expect_shape,
     expect_tensor,
+    misconception,
+    resembles,
 )
 
 from . import probes
@@ -38,24 +40,13 @@ def _nll(logits, targets):
     return -torch.log_softmax(logits.double(), 1).gather(1, targets.unsqueeze(1)).squeeze(1)
 
 
-def _is(found, guess):
-    """Is this the value that a misconception gives?"""
-    if type(found) is not torch.Tensor or found.is_complex():
-        return False
-    guess = torch.as_tensor(guess, dtype=torch.float64)
-    return found.shape == guess.shape and torch.allclose(found.double(), guess, rtol=1e-4, atol=1e-5, equal_nan=True)
-
-
-def _named(found, right, guesses):
-    """The first misconception that gives what was found, and not the right value."""
-    if _is(found, right):
-        return None
-    return next((text for text, guess in guesses.items() if _is(found, guess) and not _is(right, guess)), None)
+NEAR = {"rtol": 1e-4, "atol": 1e-5}
+"""For telling misconceptions apart, in float32 as in float64."""
 
 
 def _expect_loss(found, logits, right, because, guesses=None):
     expect_tensor(found, because="a loss is a tensor: .backward() is called on it.")
-    looks = _named(found, right, guesses or {})
+    looks = misconception(found, right, guesses or {}, **NEAR)
     if looks is None and bool(found.isnan().any()) and not bool(right.isnan().any()):
         looks = "inf - inf, 0 * inf or 0 / 0 somewhere on the way"
     expect_shape(found, tuple(right.shape), because=because, looks_like=looks)
@@ -99,7 +90,7 @@ def test_log_softmax(sandbox):
         for other in range(logits.dim()):
             guesses[f"computed along dimension {other}"] = torch.log_softmax(logits.double(), other)
         tight = {"rtol": 1e-10, "atol": 1e-12} if logits.dtype == torch.float64 else {"rtol": 1e-5, "atol": 1e-6}
-        expect_close(found, right, because=because, looks_like=_named(found, right, guesses), **tight)
+        expect_close(found, right, because=because, looks_like=misconception(found, right, guesses, **NEAR), **tight)
 
 
 @check(
@@ -126,7 +117,7 @@ def test_extremes(sandbox):
     for name, (logits, _), found in zip(names, cases, sandbox.run(probes.log_probabilities, cases), strict=True):
         right = torch.log_softmax(logits.double(), 1)
         expect_shape(found, tuple(logits.shape), because="one log-probability for each logit.")
-        looks = _named(found, right, _unstable(logits))
+        looks = misconception(found, right, _unstable(logits), **NEAR)
         if looks is None and bool(found.isnan().any()):
             looks = "inf - inf, 0 * inf or 0 / 0 somewhere on the way"
         elif looks is None and float(found[0].min()) > float(right[0].min()) + 1:
@@ -440,7 +431,7 @@ def test_nothing_counted(sandbox):
     for (logits, targets, options), found in zip(cases, sandbox.run(probes.losses, cases), strict=True):
         right = _right(logits, targets, **options)
         looks = None
-        if options["reduction"] == "mean" and _is(found, 0.0):
+        if options["reduction"] == "mean" and resembles(found, 0.0, **NEAR):
             looks = "a guard such as max(count, 1): 0 / 0 is unknown, not 0"
         what = "all targets are ignored" if len(targets) else "the batch is empty"
         because = f"({what}, reduction={options['reduction']!r}) no loss counts."

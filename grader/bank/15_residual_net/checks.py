@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,7 @@ from grader.checking import (
     expect_shape,
     expect_tensor,
     fail,
+    misconception,
 )
 
 from . import probes
@@ -192,20 +194,10 @@ def _right_net(case, how=""):
     return _net(state, case["x"], case["training"], how), state
 
 
-def _is(found, guess):
-    same = type(found) is torch.Tensor and found.shape == guess.shape and not found.is_complex()
-    return same and torch.allclose(found.to(F64), guess, rtol=1e-6, atol=1e-9)
-
-
 def _named(found, right, wrong, texts):
     """The first misconception whose output this is. `wrong(how)` makes the outputs."""
-    if _is(found, right):
-        return None
-    for how, text in texts.items():
-        guess = wrong(how)
-        if _is(found, guess) and not _is(right, guess):
-            return text
-    return None
+    guesses = {text: partial(wrong, how) for how, text in texts.items()}
+    return misconception(found, right, guesses, rtol=1e-6, atol=1e-9)
 
 
 def _expect_state(found, wanted, said, looks):

@@ -20,6 +20,8 @@ from grader.checking import (
     expect_tensor,
     expect_type,
     fail,
+    misconception,
+    resembles,
 )
 
 from . import probes
@@ -109,15 +111,8 @@ def _gradient_guesses(case):
     }
 
 
-def _is(found, guess):
-    """Is this what a misconception gives?"""
-    same = type(found) is torch.Tensor and found.shape == guess.shape and not found.is_complex()
-    return same and torch.allclose(found.to(F64), guess, rtol=1e-5, atol=1e-10)
-
-
-def _named(found, right, guesses):
-    """The first misconception that gives what was found, and not the right value."""
-    return next((text for text, g in guesses.items() if _is(found, g) and not _is(right, g)), None)
+NEAR = {"rtol": 1e-5, "atol": 1e-10}
+"""For telling misconceptions apart."""
 
 
 def _expect_loss(found, right, because, guesses=None):
@@ -140,10 +135,10 @@ def _expect_grads(found, right, said, guesses=None):
     """All four gradients. `guesses`: misconception → four gradients."""
     expect_type(found, dict, because="the gradients come under the names of the parameters.")
     expect_equal(sorted(found), NAMES, because="one gradient for each parameter: the update walks through both.")
-    fits = {text: sum(_is(found[name], g[name]) for name in NAMES) for text, g in (guesses or {}).items()}
+    fits = {text: sum(resembles(found[name], g[name], **NEAR) for name in NAMES) for text, g in (guesses or {}).items()}
     likely = sorted(fits, key=fits.get, reverse=True)  # what explains most of the four comes first
     for name in ("W2", "b2", "W1", "b1"):  # in the order in which backward finds them
-        looks = _named(found[name], right[name], {text: guesses[text][name] for text in likely})
+        looks = misconception(found[name], right[name], {t: guesses[t][name] for t in likely}, **NEAR)
         because = f"({said}) the gradient of the loss for {name}, against autograd in float64."
         expect_shape(found[name], tuple(right[name].shape), because=f"({said}) {name} and its gradient agree in shape.")
         expect_dtype(found[name], F64, because=f"({said}) parameters and data are float64, and so is the gradient.")
@@ -262,7 +257,7 @@ def test_forward(sandbox):
             "a sigmoid instead of ReLU": before.sigmoid() @ p["W2"] + p["b2"],
         }
         because = f"({_said(case)}) relu(x W1 + b1) W2 + b2, with the values that params hold."
-        looks = _named(found["logits"], right, guesses)
+        looks = misconception(found["logits"], right, guesses, **NEAR)
         expect_close(found["logits"], right, because=because, looks_like=looks, rtol=1e-9, atol=1e-12)
         expect_dtype(found["logits"], F64, because=f"({_said(case)}) float64 in, float64 out.")
         expect_equal(found["x"], x, because="the input stays as it is: W1's gradient needs it.")
@@ -341,7 +336,7 @@ def test_loss_gradient(sandbox):
             "probabilities over the batch, not over the classes": (logits.softmax(0) - q) / n,
             "the softmax's own derivative p (1 − p) on top: it has cancelled already": right * p * (1 - p),
         }
-        looks = _named(found["gradient"], right, guesses)
+        looks = misconception(found["gradient"], right, guesses, **NEAR)
         changed = type(found["logits"]) is torch.Tensor and not torch.equal(found["logits"], logits)
         because = f"({said}) the derivative of the loss that was returned, one row for each example."
         expect_close(found["gradient"], right, because=because, looks_like=looks, rtol=1e-7, atol=1e-12)
@@ -585,7 +580,7 @@ def test_train(sandbox):
         for name, right in params.items():
             because = f"({said}) net.params[{name!r}] after training."
             looks = None
-            if case["steps"] and _is(found["params"][name], case["params"][name]):
+            if case["steps"] and resembles(found["params"][name], case["params"][name], **NEAR):
                 looks = "new tensors were made, but not put back into net.params"
             expect_close(found["params"][name], right, because=because, looks_like=looks, rtol=1e-8, atol=1e-12)
         for name in ("x", "labels"):

@@ -21,6 +21,7 @@ from grader.checking import (
     expect_number,
     expect_shape,
     fail,
+    misconception,
 )
 
 from . import probes
@@ -226,14 +227,6 @@ def test_isolation(sandbox):
         expect_close(found["answers"], found["singles"], because=because, rtol=1e-3, atol=1e-5)
 
 
-def _named(value, right, guesses):
-    """The first misconception that gives this value, and not the right one."""
-    if not isinstance(value, float):
-        return None
-    near = [t for t, g in guesses.items() if abs(value - g) <= 1e-4 * abs(g) + 1e-6 and abs(g - right) > 1e-4 * abs(g)]
-    return near[0] if near else None
-
-
 def _mean_of_means(values, size):
     return torch.stack([part.mean() for part in values.split(size)]).mean().item()
 
@@ -265,7 +258,7 @@ def test_loss(sandbox):
         }
         because = f"{said}the mean squared error is the mean of N squares, (guess i - height i)²."
         loss = expect_number(found["loss"], because=f"{said}train_step returns a float.", name="the loss")
-        expect_close(loss, right, because=because, looks_like=_named(loss, right, wrong), rtol=1e-4, atol=1e-6)
+        expect_close(loss, right, because=because, looks_like=misconception(loss, right, wrong), rtol=1e-4, atol=1e-6)
 
 
 @check(
@@ -306,7 +299,7 @@ def test_error(sandbox):
             ),
         }
         because = f"{said}the mean error is the mean of N distances, |guess i - height i|."
-        expect_close(error, right, because=because, looks_like=_named(error, right, wrong), rtol=1e-4, atol=1e-6)
+        expect_close(error, right, because=because, looks_like=misconception(error, right, wrong), rtol=1e-4, atol=1e-6)
         expect(
             not any(row["graphs"]),
             expected="no graph while measuring",

@@ -18,6 +18,7 @@ from grader.checking import (
     expect_tensor,
     expect_type,
     fail,
+    misconception,
 )
 
 from . import probes
@@ -198,16 +199,11 @@ def _named(case, value, right, dtype):
     """The first misconception that gives what was found, and not the right value."""
     near = 1e-9 if dtype == torch.float64 else 3e-6  # as exact as the type: misconceptions lie close together
 
-    def alike(x, y):
-        return x.shape == y.shape and torch.allclose(x, y, rtol=near, atol=near)
-
     value = value.double()
     if bool((value.abs() >= torch.finfo(dtype).max / 1e3).any()):
         return "nan_to_num puts the largest number of the type in the place of inf"
-    for text, guess in _guesses(case[0], case[1]):
-        if bool(guess.isfinite().all()) and alike(value, guess) and not alike(right, guess):
-            return text
-    return None
+    finite = ((text, guess) for text, guess in _guesses(case[0], case[1]) if bool(guess.isfinite().all()))
+    return misconception(value, right, finite, rtol=near, atol=near)
 
 
 # --- judging one case ----------------------------------------------------------------------------------------
