@@ -213,13 +213,11 @@ def subject_of(one: Target) -> Subject:
 
 
 def _record(workspace: Workspace, card: Scorecard, submission: Submission) -> None:
-    from grader.progress import record_or_warn
-    from grader.views.console import warn
+    from grader.cli.grading import keep_attempt
+    from grader.views.console import console, warn
 
-    if card.has_grader_error:
-        warn("This attempt was not recorded, because the grader itself failed.")
-    else:
-        record_or_warn(workspace, card, submission.source, warn)
+    for path in keep_attempt(workspace, card, submission, warn):
+        console(stderr=True).print(f"Picture: {workspace.shown(path)}", soft_wrap=True, markup=False)
 
 
 def _report(options: Options, results: Results, chosen: Sequence[Exercise]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,7 +14,8 @@ from rich.console import Console
 from grader.catalog import Exercise
 from grader.data import prepared
 from grader.data.sets import set_info
-from grader.errors import UsageProblem
+from grader.errors import PracticeError, UsageProblem
+from grader.judge.scorecard import Scorecard
 from grader.judge.submission import Submission, read_submission
 from grader.workspace import Workspace, quoted
 
@@ -48,6 +49,27 @@ def read_target(one: Target, workspace: Workspace) -> Submission:
         hint = f"Write it anew: `practice reset {one.exercise.number:02d}`" if one.own else "Check the path."
         raise UsageProblem(f"{workspace.shown(one.path)} does not exist.", hint=hint)
     return read_submission(one.path, workspace.shown(one.path))
+
+
+def keep_attempt(
+    workspace: Workspace, card: Scorecard, submission: Submission, say: Callable[[str], None]
+) -> list[Path]:
+    """Record an attempt, with its pictures as files; those files. What can't be kept is only said."""
+    from grader.progress import record_or_warn
+
+    if card.has_grader_error:
+        say("This attempt was not recorded, because the grader itself failed.")
+        return []
+    number = record_or_warn(workspace, card, submission.source, say)
+    if number is None or not any(record.pictures for record in card.checks):
+        return []
+    from grader.views.pictures import save_pictures
+
+    try:
+        return save_pictures(card, workspace.state / "pictures" / card.exercise, number)
+    except PracticeError as error:
+        say(f"The pictures were not kept. {error.message}")
+        return []
 
 
 def make_data_ready(workspace: Workspace, exercises: Iterable[Exercise], data: Source | None, console: Console) -> None:

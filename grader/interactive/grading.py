@@ -11,14 +11,13 @@ from typing import Final
 from rich.console import Console
 
 from grader.catalog import Exercise
-from grader.cli.grading import Source, make_data_ready
+from grader.cli.grading import Source, keep_attempt, make_data_ready
 from grader.errors import PracticeError
 from grader.interactive.model import Event, Failed, Graded, Judged, Said
 from grader.judge.client import Cancellation, Cancelled, grade
 from grader.judge.scorecard import Event as JudgeEvent
 from grader.judge.scorecard import Scorecard
 from grader.judge.submission import Submission
-from grader.progress import record_or_warn
 from grader.sandbox import warm
 from grader.workspace import Workspace
 
@@ -97,10 +96,7 @@ class Grading:
             self._tell(Said(text))
 
     def _record(self, card: Scorecard) -> None:
-        if card.has_grader_error:
-            self._say("This attempt was not recorded, because the grader itself failed.")
-        else:
-            record_or_warn(self._workspace, card, self._submission.source, self._say)
+        keep_attempt(self._workspace, card, self._submission, self._say)
 
 
 class _Lines(io.StringIO):

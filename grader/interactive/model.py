@@ -11,7 +11,7 @@ from grader.judge.scorecard import CheckRecord, Progress, Scorecard
 from grader.judge.scorecard import Event as JudgeEvent
 from grader.judge.submission import Submission
 
-Page = Literal["check", "statement", "details", "curve", "hint", "reference", "help", "list"]
+Page = Literal["check", "statement", "details", "curve", "pictures", "hint", "reference", "help", "list"]
 Phase = Literal["waiting", "running", "done", "stopped", "failed"]
 
 
@@ -85,6 +85,11 @@ class Run:
     @property
     def passed(self) -> bool:
         return self.card is not None and self.card.passed
+
+    @property
+    def pictured(self) -> bool:
+        """Whether there is something to look at."""
+        return self.card is not None and any(record.pictures for record in self.card.checks)
 
     @property
     def trained(self) -> tuple[str, tuple[float, ...]] | None:

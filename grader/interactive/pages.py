@@ -51,6 +51,7 @@ HELP: Final = """\
 | `l` | the list of all exercises |
 | `d` | details of what failed: full expected and actual, tensor statistics |
 | `c` | the learning curve of the last training check |
+| `p` | the pictures that the checks made of what your code does |
 | `v` | the reference and model answers, once passed |
 | `r` | run again |
 | `x` | start anew from the stub; asks first and keeps a backup |
@@ -107,6 +108,9 @@ class Pages:
                 return self._kept(("help",), width, lambda out: show_markdown(out, HELP))
             case "curve" if run is not None and run.trained is not None:
                 return _curve(run, min(width, _WIDEST), room)
+            case "pictures" if run is not None and run.card is not None and run.pictured:
+                card = run.card
+                return self._kept(("pictures", run.number), width, lambda out: _pictures(out, card))
             case "list" if state.picker is not None:
                 return picker_lines(state.picker, id, width, room)
         return self._check(state, width, room, now)
@@ -261,6 +265,12 @@ def _details(out: Console, run: Run) -> None:
         if record.details:
             out.print()
             out.print(_pairs([(clean(label), clean(text)) for label, text in record.details]))
+
+
+def _pictures(out: Console, card: Scorecard) -> None:
+    from grader.views.pictures import show_pictures
+
+    show_pictures(out, card)
 
 
 def _pairs(rows: list[tuple[str, str]]) -> Table:

@@ -209,6 +209,7 @@ def keys(state: State) -> list[tuple[str, str]]:
         ("h", "hint", bool(place.exercise.hints) and not state.passed),
         ("d", "details", failing and state.page != "details"),
         ("c", "curve", run is not None and run.trained is not None and state.page != "curve"),
+        ("p", "pictures", run is not None and run.pictured and state.page != "pictures"),
         ("s", "statement", state.page != "statement"),
         ("l", "list", True),
         ("r", "run again" if run is not None else "run", state.saved is not None and not (run and run.active)),

@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import io
 import signal
+import sys
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -92,11 +94,14 @@ class Terminal:
             nonlocal task
             task = asyncio.ensure_future(work())
 
+        said = io.StringIO()
         try:
-            await self._app.run_async(pre_run=begin, set_exception_handler=False)
+            with contextlib.redirect_stderr(said):  # a warning in the midst of the screen would shift it
+                await self._app.run_async(pre_run=begin, set_exception_handler=False)
         except EOFError:  # nobody is there any more
             pass
         finally:
+            sys.stderr.write(said.getvalue())
             if task is not None:
                 task.cancel()
                 with contextlib.suppress(BaseException):

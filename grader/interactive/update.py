@@ -231,6 +231,8 @@ def _command(state: State, name: str, at: float) -> Step:
             return state.seen("details"), ()
         case "c" if run is not None and run.trained is not None:
             return state.seen("curve"), ()
+        case "p" if run is not None and run.pictured:
+            return state.seen("pictures"), ()
         case "v" if state.passed:
             return state.seen("reference"), ()
         case "r" if state.saved is not None and not (run is not None and run.active):

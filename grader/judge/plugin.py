@@ -134,6 +134,7 @@ class JudgePlugin:
             "output": "\n".join(self._sandbox.output)[:65536],
             "measures": dict(self._sandbox.measures),
             "notes": tuple(dict.fromkeys(self._sandbox.notes)),
+            "pictures": tuple(self._sandbox.pictures),
         }
         if error is None:
             return self.record(name, "passed", **common)

@@ -7,6 +7,7 @@ from typing import Any
 
 from grader.errors import ContentError
 from grader.judge.explain import ProbeEnded, account_for
+from grader.judge.scorecard import Picture
 from grader.sandbox import wire
 from grader.sandbox.launcher import Launcher
 from grader.sandbox.limits import Limits
@@ -38,6 +39,7 @@ class Sandbox:
         """`real` or `embedded`."""
         self.measures: dict[str, float] = {}
         self.notes: list[str] = []
+        self.pictures: list[Picture] = []
         self.output: list[str] = []
         self._launcher = launcher
         self._candidate = source
@@ -98,6 +100,21 @@ class Sandbox:
         """Adds a line that is shown with the check, passed or not."""
         self.notes.append(text)
 
+    def picture(self, title: str, images: Any, *, per_row: int = 8) -> None:
+        """Shows what the candidate's code made: in the terminal, in reports, and as PNG beside the attempt.
+
+        Args:
+            title: what is seen, in a few words.
+            images: tensor N×H×W (grey) or N×3×H×W, N at most 64; uint8, or floating with 0 black and 1 white.
+            per_row: how many stand side by side.
+
+        Raises:
+            ContentError: it is no such tensor. Judge what came first.
+        """
+        from grader.judge.pictures import contact_sheet
+
+        self.pictures.append(contact_sheet(title, images, per_row))
+
     # --- for the judge ---------------------------------------------------------------------------------
 
     def order_ahead(self) -> None:
@@ -116,7 +133,7 @@ class Sandbox:
 
     def begin(self) -> None:
         """Forgets what belongs to the check before."""
-        self.measures, self.notes, self.output = {}, [], []
+        self.measures, self.notes, self.pictures, self.output = {}, [], [], []
 
     def close(self) -> None:
         if self._next is not None:

@@ -29,6 +29,18 @@ VERDICTS: Final[tuple[Verdict, ...]] = get_args(Verdict)
 
 
 @dataclass(frozen=True)
+class Picture:
+    """Something to look at that the candidate's code made: filters, samples. Never part of a verdict."""
+
+    title: str
+    width: int
+    """In pixels, as `height`."""
+    height: int
+    png: str
+    """The file's bytes in base64."""
+
+
+@dataclass(frozen=True)
 class CheckRecord:
     """What one check found. `output` is what the candidate's code printed, capped."""
 
@@ -53,6 +65,7 @@ class CheckRecord:
     notes: tuple[str, ...] = ()
     details: tuple[tuple[str, str], ...] = ()
     """More about the evidence, as label and text: shapes, dtypes, errors, a corner of both tensors."""
+    pictures: tuple[Picture, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -100,6 +113,7 @@ class Scorecard:
         for record in self.checks:
             row = dataclasses.asdict(record)
             row["notes"] = list(record.notes)
+            row["pictures"] = list(row["pictures"])
             row["measures"] = {k: v if v == v and abs(v) != float("inf") else None for k, v in record.measures.items()}
             checks.append(row)
         return {

@@ -78,4 +78,5 @@ def read_event(message: dict[str, Any]) -> cards.Event:
 def _record(row: dict[str, Any]) -> cards.CheckRecord:
     row["notes"] = tuple(row["notes"])
     row["details"] = tuple((label, text) for label, text in row["details"])
+    row["pictures"] = tuple(cards.Picture(**picture) for picture in row["pictures"])
     return cards.CheckRecord(**row)

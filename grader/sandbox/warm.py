@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from grader.errors import GraderError
 from grader.sandbox import messages
@@ -142,13 +142,13 @@ def prepare(workspace: Workspace) -> None:
 def _once() -> tuple[socket.socket, Any]:
     """A server for one request, over an inherited socket."""
     ours, theirs = socket.socketpair()
-    with theirs:
+    with theirs, _log_file("once") as log:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "grader.sandbox.server", "--once", str(theirs.fileno())],
             pass_fds=(theirs.fileno(),),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=_log_file("once"),
+            stderr=log,
             start_new_session=True,
             env=_environment(),
         )
@@ -171,7 +171,7 @@ def _socket_path(workspace: Workspace) -> Path:
     return _runtime_folder() / f"{name}.sock"
 
 
-def _log_file(name: str) -> Any:
+def _log_file(name: str) -> BinaryIO:
     return (_runtime_folder() / f"{name}.log").open("ab")
 
 
@@ -236,15 +236,16 @@ def _start(path: Path, fingerprint: str) -> None:
                 return
             with contextlib.suppress(OSError):  # of a server that died; under the lock, so that no living one is hit
                 path.unlink()
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "grader.sandbox.server", str(path), fingerprint],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=_log_file("server"),
-                start_new_session=True,
-                cwd="/",
-                env=_environment(),
-            )
+            with _log_file("server") as log:
+                process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "grader.sandbox.server", str(path), fingerprint],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=log,
+                    start_new_session=True,
+                    cwd="/",
+                    env=_environment(),
+                )
             _wait_for(path, process)
     except Timeout:
         raise GraderError("Another process holds the lock of the grading server.", hint=f"Remove {path}.lock") from None

@@ -1,4 +1,4 @@
-"""Scorecards as one HTML page that needs nothing else: no script, no picture, no network.
+"""Scorecards as one HTML page that needs nothing else: no script, no other file, no network.
 
 For a learner to keep, or for a teacher to hand back. Every text in it is escaped.
 """
@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Final
 
-from grader.judge.scorecard import CheckRecord, Scorecard
+from grader.judge.scorecard import CheckRecord, Picture, Scorecard
 from grader.views.text import SAYINGS, clean, data_words, explanation, mark, measures, seconds
 
+_PICTURE_WIDTH: Final = 480
+"""Pixels that a picture is enlarged to, by a whole factor."""
 _STYLE: Final = """
 :root { color-scheme: light dark; --line: #8884; --ok: #1a7f37; --bad: #c62828; --soft: #777; }
 :root { --todo: #9a6700; }
@@ -28,6 +30,8 @@ ol { list-style: none; padding: 0; } li { border-top: 1px solid var(--line); pad
 .not-implemented { color: var(--todo); }
 dl { display: grid; grid-template-columns: 6rem 1fr; gap: 0.3rem 0.8rem; margin: 0.5rem 0 0.5rem 1.6rem; }
 dt { color: var(--soft); } dd { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; min-width: 0; }
+figure { margin: 0.6rem 0 0.6rem 1.6rem; } figcaption { color: var(--soft); font-size: 0.88rem; }
+img { image-rendering: pixelated; max-width: 100%; height: auto; }
 dd.code, pre { font: 0.88rem/1.4 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere; }
 """
 
@@ -72,10 +76,20 @@ def _check(record: CheckRecord) -> str:
         f"<span class=title>{_text(record.title)} <span class=points>{_text(_aside(record))}</span></span>"
         f"<span class=points>{record.points}/{record.max_points}</span></div>"
     )
+    shown = "".join(_picture(picture) for picture in record.pictures)
     if record.passed or record.verdict == "blocked":
-        return f"<li>{row}</li>"
+        return f"<li>{row}{shown}</li>"
     rows = "".join(f"<dt>{label}</dt><dd{_code(label)}>{_text(text)}</dd>" for label, text in explanation(record))
-    return f"<li>{row}<dl>{rows}</dl></li>"
+    return f"<li>{row}<dl>{rows}</dl>{shown}</li>"
+
+
+def _picture(picture: Picture) -> str:
+    factor = max(1, _PICTURE_WIDTH // max(picture.width, 1))
+    return (
+        f'<figure><img src="data:image/png;base64,{escape(picture.png)}" alt=""'
+        f' width="{picture.width * factor}" height="{picture.height * factor}">'
+        f"<figcaption>{_text(picture.title)}</figcaption></figure>"
+    )
 
 
 def _aside(record: CheckRecord) -> str:
