@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import ast
+import io
 import json
+import re
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from grader.catalog import Catalog, Exercise
 from grader.errors import ContentError, UsageProblem
+from grader.judge.scorecard import Scorecard
 from grader.mutation import equivalents
-from grader.mutation.campaign import Part, plan
+from grader.mutation.campaign import Campaign, Part, Result, plan
 from grader.mutation.operators import all_operators
 from grader.mutation.sites import Mutant, mutants
 from grader.mutation.tree import Code
+from grader.views.mutation import show_table
 from grader.workspace import kit_solutions
 from tests import tiny_kit
 from tests.conftest import Practice
@@ -306,6 +311,29 @@ def test_a_listed_equivalent_that_no_longer_fits_fails_the_command(practice: Pra
     run = practice("author", "mutate", "1", "--operator", "slice-widened")  # fits nowhere: nothing to grade
     assert run.returncode == 1
     assert "no operator makes" in run.stdout
+
+
+def _campaigns_without_grading() -> list[Campaign]:
+    nothing = Scorecard("", "", "", "none", ())
+    planned = [plan(exercise, part=Part(1, 16)) for exercise in EXERCISES]
+    for campaign in planned:
+        campaign.results += [Result(mutant, "killed", "test_x", nothing) for mutant in campaign.mutants]
+    return [campaign for campaign in planned if campaign.results]
+
+
+def test_the_table_is_cut_for_no_reader() -> None:
+    planned = _campaigns_without_grading()
+    numbers = {campaign.exercise.id[:2] for campaign in planned}
+    narrow, piped = io.StringIO(), io.StringIO()
+    show_table(Console(file=narrow, force_terminal=True, no_color=True, width=80), planned)
+    show_table(Console(file=piped), planned)
+    shown = {name: re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue()) for name, out in (("80", narrow), ("piped", piped))}
+    for name, written in shown.items():
+        headings = [line.split()[1:] for line in written.splitlines() if "operator " in line]
+        assert {number for heading in headings for number in heading} == numbers
+        assert "…" not in written
+        assert (len(headings) == 1) == (name == "piped")
+    assert max(map(len, shown["80"].splitlines())) <= 80
 
 
 def test_an_unknown_operator_is_a_mistake_in_the_command(practice: Practice) -> None:

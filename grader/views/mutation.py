@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from rich.console import Console
+from rich.segment import Segments
 from rich.status import Status
 from rich.table import Table
 from rich.text import Text
@@ -121,7 +122,29 @@ def show_list(console: Console, campaigns: Sequence[Campaign]) -> None:
 
 
 def show_table(console: Console, campaigns: Sequence[Campaign]) -> None:
-    """Operators × exercises; each cell killed + timed out / survived / equivalent, dots for none."""
+    """Operators × exercises; each cell killed + timed out / survived / equivalent, dots for none.
+
+    On a terminal that is too narrow the exercises go into several tables; elsewhere lines are as long as they need.
+    """
+    console.print()
+    console.print("killed (+ timed out) / survived / equivalent, per exercise", style="dim", highlight=False)
+    left = list(campaigns)
+    while left:
+        count = len(left)
+        table = _table(left)
+        while console.is_terminal and count > 1 and _natural_width(console, table) > console.width:
+            count -= 1
+            table = _table(left[:count])
+        options = console.options.update(width=max(console.width, _natural_width(console, table)))
+        console.print(Segments(console.render(table, options)), crop=False, soft_wrap=True, end="")
+        left = left[count:]
+
+
+def _natural_width(console: Console, table: Table) -> int:
+    return table.__rich_measure__(console, console.options.update(max_width=10_000)).maximum
+
+
+def _table(campaigns: Sequence[Campaign]) -> Table:
     cells = _cells(campaigns)
     operators = {result.mutant.operator.name: result.mutant.operator for c in campaigns for result in c.results}
     table = Table(box=None, padding=(0, 2, 0, 0))
@@ -133,9 +156,7 @@ def show_table(console: Console, campaigns: Sequence[Campaign]) -> None:
         table.add_row(f"{operator.number or '':>3} {operator.name}", *row)
     totals: list[Counter[str]] = [Counter(r.status for r in campaign.results) for campaign in campaigns]
     table.add_row("    all", *[_cell(total) for total in totals], style="bold")
-    console.print()
-    console.print("killed (+ timed out) / survived / equivalent, per exercise", style="dim", highlight=False)
-    console.print(table, crop=False)
+    return table
 
 
 def _cells(campaigns: Sequence[Campaign]) -> dict[tuple[str, str], Counter[str]]:
