@@ -1,0 +1,286 @@
+"""A generator for each split, probabilities scattered, a fast-forwarded schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+Examples = tuple[Tensor, Tensor]  # inputs (N, …) and labels (N,)
+
+
+# --- Room 1: a report after each epoch ---------------------------------------------------------------------
+
+
+def train(
+    model: nn.Module, splits: Mapping[str, Examples], epochs: int = 3, lr: float = 0.1, batch_size: int = 20
+) -> list[dict[str, tuple[float, float]]]:
+    """Trains on splits["train"] and reports after each epoch.
+
+    Returns one dictionary for each epoch: for each split the mean loss and the error rate of all its examples, in
+    eval mode, with the weights as they are after that epoch.
+    """
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+    inputs, targets = splits["train"]
+
+    def report(name: str) -> tuple[float, float]:
+        """Mean loss and error rate of one split."""
+        images, labels = splits[name]
+        model.eval()
+        with torch.no_grad():
+            outputs = model(images)
+            loss = sum(F.cross_entropy(o, t, reduction="sum") for o, t in zip(outputs.split(7), labels.split(7)))
+            loss = loss / len(labels)
+            error = 1 - (outputs.argmax(dim=1) == labels).double().mean()
+        return loss.item(), error.item()
+
+    history = []
+    for _ in range(epochs):
+        model.train()
+        for chosen in torch.randperm(len(inputs)).split(batch_size):
+            logits, y = model(inputs[chosen]), targets[chosen]
+            optimizer.zero_grad()
+            F.cross_entropy(logits, y).backward()
+            optimizer.step()
+        history.append({name: report(name) for name in splits})
+    return history
+
+
+# --- Room 2: samples from several splits -------------------------------------------------------------------
+
+
+def draw_splits(
+    images: Mapping[str, Tensor], labels: Mapping[str, Tensor], count: int, seed: int = 0
+) -> dict[str, Examples]:
+    """Draws `count` examples without replacement from each split that has both images and labels.
+
+    The splits may have any names. The same data and the same seed give the same examples in every run of Python.
+    """
+    drawn = {}
+    for name in images.keys() & labels.keys():
+        generator = torch.Generator().manual_seed(seed)
+        chosen = torch.randperm(len(images[name]), generator=generator)[:count]
+        drawn[name] = (images[name][chosen], labels[name][chosen])
+    return drawn
+
+
+# --- Room 3: an optimizer ----------------------------------------------------------------------------------
+
+
+class Adam:
+    """Adam with corrected bias, as in its paper: the same steps as torch.optim.Adam."""
+
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        lr: float = 0.001,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+    ) -> None:
+        self.params = list(params)
+        self.lr, self.betas, self.eps = lr, betas, eps
+        self.means = [torch.zeros_like(p) for p in self.params]
+        self.squares = [torch.zeros_like(p) for p in self.params]
+        self.steps = 0
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """One update from the gradients in `.grad`."""
+        self.steps += 1
+        beta1, beta2 = self.betas
+        for p, mean, square in zip(self.params, self.means, self.squares, strict=True):
+            g = p.grad
+            mean.copy_(beta1 * mean + (1 - beta1) * g)
+            square.copy_(beta2 * square + (1 - beta2) * g * g)
+            m_hat = mean.div(1 - beta1**self.steps)
+            v_hat = square.div(1 - beta2**self.steps)
+            p.sub_(self.lr * m_hat / v_hat.sqrt().add(self.eps))
+
+
+# --- Room 4: dropout ---------------------------------------------------------------------------------------
+
+
+class Dropout(nn.Module):
+    """Dropout as it was first described; `p` is the probability to be dropped.
+
+    In training each number becomes 0 with probability `p`, and those that are kept stay as they are. In evaluation
+    nothing is dropped; all numbers are scaled to what they would be on average in training.
+    """
+
+    def __init__(self, p: float = 0.5) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…) → (…)."""
+        keep = 1 - self.p
+        if self.training:
+            return torch.bernoulli(torch.full_like(x, keep)) * x
+        return keep * x
+
+
+# --- Room 5: a network that sees a window of each image ----------------------------------------------------
+
+
+class DigitNet(nn.Module):
+    """Scores ten digits from a 24×24 window of each 28×28 image.
+
+    In training the window lies at a random place, drawn for each image; in evaluation it lies in the middle.
+    """
+
+    def __init__(self, crop: bool = True) -> None:
+        super().__init__()
+        self.window, self.crop = 24, crop
+        self.conv = nn.Conv2d(1, 8, kernel_size=5, padding=2)
+        self.fc = nn.Linear(8 * 6 * 6, 10)
+
+    def look(self, images: Tensor) -> Tensor:
+        """(N, 1, 28, 28) → (N, 1, 24, 24), the windows."""
+        if not self.crop:
+            return images
+        n, side = len(images), self.window
+        windows = images.unfold(2, side, 1).unfold(3, side, 1)  # (N, 1, 5, 5, 24, 24)
+        spare = windows.shape[2]
+        rows = torch.full((n,), spare // 2)
+        columns = rows
+        if self.training:
+            rows, columns = torch.randint(0, spare, (n,)), torch.randint(0, spare, (n,))
+        return windows[torch.arange(n), :, rows, columns]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, 1, 28, 28) → (N, 10)."""
+        x = self.conv(self.look(images))[:, :, : self.window, : self.window]  # (N, 8, 24, 24)
+        return self.fc(F.avg_pool2d(x.relu(), 4).flatten(1))
+
+
+# --- Room 6: which tokens may be sampled -------------------------------------------------------------------
+
+
+def top_k_probabilities(logits: Tensor, k: int, temperature: float = 1.0) -> Tensor:
+    """The softmax over the `k` largest logits of each row; all other tokens have probability 0. (N, V) → (N, V)."""
+    logits = logits / temperature
+    values, indices = logits.topk(k, dim=1)
+    return torch.zeros_like(logits).scatter(1, indices, values.softmax(dim=1))
+
+
+# --- Room 7: a data set of windows of text or pixels -------------------------------------------------------
+
+
+class Windows(Dataset):
+    """All windows of `block` tokens that have a successor for each token.
+
+    Item i is (tokens i … i + block - 1, tokens i + 1 … i + block).
+    """
+
+    def __init__(self, tokens: Tensor, block: int) -> None:
+        self.tokens, self.block = tokens, block
+
+    def __len__(self) -> int:
+        return len(range(self.block, len(self.tokens)))
+
+    def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
+        chunk = self.tokens[i : i + self.block + 1]
+        return chunk[:-1], chunk[1:]
+
+
+# --- Room 8: how the loaders are made ----------------------------------------------------------------------
+
+
+def loader_options(device: str, batch_size: int = 64, test_batch_size: int = 1000) -> dict[str, dict[str, Any]]:
+    """Keyword arguments of the DataLoaders "train" and "test" for "cpu", "cuda" or "mps".
+
+    Training examples come in a new order in each epoch, test examples in their own. One worker and pinned memory
+    are for accelerators.
+    """
+    extra = {} if device == "cpu" else {"num_workers": 1, "pin_memory": True}
+    return {
+        "train": {"batch_size": batch_size, "shuffle": True, **extra},
+        "test": {"batch_size": test_batch_size, "shuffle": False, **extra},
+    }
+
+
+# --- Room 9: the numbers for Normalize ---------------------------------------------------------------------
+
+
+def channel_stats(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel over all pixels of all images, as numbers from 0 to 1.
+
+    (N, C, H, W) uint8 → (C,), (C,). Standardised with them, the pixels have mean 0 and standard deviation 1.
+    """
+    x = images.float() / 255
+    mean = x.mean(dim=(0, 2, 3))
+    std = (x.double() - mean.double()[:, None, None]).square().mean(dim=(0, 2, 3)).sqrt().float()
+    return mean, std
+
+
+# --- Room 10: stopping and resuming ------------------------------------------------------------------------
+
+
+class Trainer:
+    """SGD with momentum and a cosine schedule over `epochs` epochs, which can be interrupted and resumed."""
+
+    def __init__(self, model: nn.Module, lr: float = 0.1, epochs: int = 6) -> None:
+        self.model, self.epochs, self.start = model, epochs, 0
+        self.optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
+        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, T_max=epochs)
+
+    def run(self, batches: list[Examples], stop: int | None = None) -> dict[str, Any]:
+        """Trains to the end, or until `stop` epochs are done. Returns a checkpoint, which would go to the disk."""
+        saved: dict[str, Any] = {}
+        for epoch in range(self.start, self.epochs if stop is None else stop):
+            for inputs, labels in batches:
+                self.optimizer.zero_grad()
+                F.cross_entropy(self.model(inputs), labels).backward()
+                self.optimizer.step()
+            self.schedule.step()
+            saved = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "epoch": epoch}
+        return saved
+
+    def resume(self, saved: dict[str, Any]) -> None:
+        """Takes up a checkpoint of another Trainer, so that `run` goes on as if there had been no interruption."""
+        self.model.load_state_dict(saved["model"])
+        self.start = saved["epoch"] + 1
+        for _ in range(self.start):
+            self.schedule.step()
+        self.optimizer.load_state_dict(saved["optimizer"])
+
+
+# --- Room 11: accuracy -------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module, loader: Iterable[Examples]) -> float:
+    """The share of all images that the model gets right, in eval mode. Batches may differ in size."""
+    model.eval()
+    hits = [model(images).argmax(dim=1) == labels for images, labels in loader]
+    return torch.cat(hits).double().mean().item()
+
+
+# --- Room 12: batch normalisation --------------------------------------------------------------------------
+
+
+class BatchNorm(nn.Module):
+    """Normalises each feature of (N, C); does what torch.nn.BatchNorm1d does."""
+
+    def __init__(self, features: int, momentum: float = 0.1, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.momentum, self.eps = momentum, eps
+        self.weight = nn.Parameter(torch.ones(features))
+        self.bias = nn.Parameter(torch.zeros(features))
+        self.register_buffer("running_mean", torch.zeros(features))
+        self.register_buffer("running_var", torch.ones(features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C) → (N, C)."""
+        mean, var = self.running_mean, self.running_var
+        if self.training:
+            mean, var = x.mean(dim=0), x.var(dim=0, unbiased=False)
+            with torch.no_grad():
+                self.running_mean.lerp_(mean, self.momentum)
+                # An estimate for data to come divides by N - 1; the batch itself is normalised by its own variance.
+                self.running_var.lerp_(var * len(x) / (len(x) - 1), self.momentum)
+        return (x - mean) / (var + self.eps).sqrt() * self.weight + self.bias
