@@ -196,10 +196,10 @@ def assert_as_declared(case: Case, card: dict[str, Any], unaffected: set[str]) -
 @pytest.mark.slow
 def test_after_a_first_endless_loop_the_other_checks_wait_less_for_theirs(arena: Practice) -> None:
     case = next(c for c in CASES if c.name == "12b_loop_in_call")
-    card = grade(arena, REPRESENTATIVE, compose(case, REPRESENTATIVE))
+    card = grade(arena, "30_box_iou", compose(case, "30_box_iou"))
     late = [c for c in card["checks"] if c["verdict"] == "timed-out"]
     waited = [float(re.search(r"within ([\d.]+) seconds", c["expected"])[1]) for c in late]  # type: ignore[index]
-    assert len(waited) > 2
+    assert len(waited) == 3, "the checks of shapes, of values and of the rule; all others are blocked"
     assert max(waited[1:]) < waited[0] / 2
     assert [bool(c["notes"]) for c in late] == [False, *[True] * (len(late) - 1)]
 
