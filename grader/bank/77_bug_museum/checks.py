@@ -105,7 +105,7 @@ def test_room_1(sandbox):
     expect_equal([sorted(epoch) for epoch in history], [sorted(splits)] * 3, because=because)
     steps = len(weights) // 3
     expect(steps > 0, expected="steps of an optimizer in each epoch", actual=f"{len(weights)} in all", because=REPAIR)
-    batches = [p for p in found["passes"] if p["training"] and p["grad"]]
+    batches = [p for p in found["passes"] if p["grad"]]
     for number, epoch in enumerate(history, 1):
         w = weights[number * steps - 1]
         before = weights[(number - 1) * steps - 1] if number > 1 else _start()
@@ -489,6 +489,8 @@ def test_room_5(sandbox):
     _expect_read(case["read"], range(2, 26), because, looks)
     _expect_windows(case["entered"], places, images, because, looks)
     expect_equal(sorted(set(places)), [(2, 2)], because=because, looks_like=looks)
+    names = ["conv.bias", "conv.weight", "fc.bias", "fc.weight"]
+    expect_equal(sorted(found["state"]), names, because=f"{REPAIR}DigitNet keeps its parameters.")
     because = "the scores in evaluation are those of the middle window."
     scores = _digits(images[:, :, 2:26, 2:26], found["state"])
     expect_close(case["outputs"], scores, because=because, rtol=1e-4, atol=1e-5)
@@ -962,6 +964,9 @@ def test_layers(sandbox):
     for batches, weight, bias, options, found in _norms(sandbox):
         names = {name: [4] for name in ("weight", "bias", "running_mean", "running_var")}
         expect_equal(found["names"], names, because=f"{REPAIR}BatchNorm keeps its parameters and buffers.")
+        actual = "frozen parameters, or buffers that hold a graph"
+        because = f"{REPAIR}BatchNorm's parameters are trained, its buffers aren't."
+        expect(found["trainable"], expected="a layer that learns", actual=actual, because=because)
         layer = nn.BatchNorm1d(4, **options).double()
         with torch.no_grad():
             layer.weight.copy_(weight)
@@ -1002,6 +1007,8 @@ def test_layers(sandbox):
         expect_close(case["training gradient"], kept.float(), because=because)
     images = torch.rand(3, 1, 24, 24, generator=_g(130))
     found = sandbox.run(probes.bare_scores, images)
+    trained, actual = found["trainable"], "some are frozen"
+    expect(trained, expected="parameters that are trained", actual=actual, because=f"{REPAIR}DigitNet learns.")
     shapes = {"conv.weight": (8, 1, 5, 5), "conv.bias": (8,), "fc.weight": (10, 288), "fc.bias": (10,)}
     got = {name: tuple(t.shape) for name, t in found["state"].items()}
     expect_equal(got, shapes, because=f"{REPAIR}DigitNet keeps its parameters.")

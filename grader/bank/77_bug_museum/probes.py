@@ -36,16 +36,17 @@ def signatures(candidate):
 class _Rows(nn.Module):
     """Class scores by a matrix whose rows are parameters of their own."""
 
-    def __init__(self, weight):
+    def __init__(self, weight, scale=1.0):
         super().__init__()
         self.rows = nn.ParameterList(row.clone() for row in weight)
+        self.register_buffer("scale", torch.tensor(scale))
 
     @property
     def weight(self):
         return torch.stack(list(self.rows))
 
     def forward(self, inputs):
-        return inputs @ self.weight.T
+        return self.scale * (inputs @ self.weight.T)
 
 
 class _Watched(_Rows):
@@ -53,11 +54,12 @@ class _Watched(_Rows):
 
     def __init__(self, weight):
         super().__init__(weight)
+        self.inner = nn.Identity()  # the mode has to reach what lies inside
         self.passes = []
 
     def forward(self, inputs):
-        outputs = super().forward(inputs) * (0.5 if self.training else 1.0)
-        seen = {"training": self.training, "grad": torch.is_grad_enabled(), "inputs": inputs.clone()}
+        outputs = super().forward(inputs) * (0.5 if self.inner.training else 1.0)
+        seen = {"training": self.inner.training, "grad": torch.is_grad_enabled(), "inputs": inputs.clone()}
         self.passes.append({**seen, "outputs": outputs.detach().clone()})
         return outputs
 
@@ -178,7 +180,9 @@ def bare_scores(candidate, images):
     """The scores of a network without cropping, and its weights."""
     model = candidate.DigitNet(crop=False)
     with torch.no_grad():
-        return {"scores": model(images), "state": probing.state(model)}
+        scores = model(images)
+    trainable = all(p.requires_grad for p in model.parameters())
+    return {"scores": scores, "state": probing.state(model), "trainable": trainable}
 
 
 # --- Rooms 6 to 9 ------------------------------------------------------------------------------------------
@@ -248,7 +252,7 @@ def interrupted(candidate, weight, other, batches, cases):
         try:
             saved = None
             for stop in [*plan, None]:
-                model = _Rows(weight if saved is None else other)
+                model = _Rows(weight) if saved is None else _Rows(other, scale=2.0)
                 trainer = candidate.Trainer(model, **options)
                 if saved is not None:
                     trainer.resume(saved)
@@ -274,11 +278,12 @@ class _Scripted(nn.Module):
 
     def __init__(self):
         super().__init__()
+        self.inner = nn.Identity()
         self.seen = []
 
     def forward(self, inputs):
-        self.seen.append([self.training, torch.is_grad_enabled()])
-        return -inputs if self.training else inputs
+        self.seen.append([self.inner.training, torch.is_grad_enabled()])
+        return -inputs if self.inner.training else inputs
 
 
 def accuracies(candidate, cases):
@@ -300,6 +305,7 @@ def normalised(candidate, batches, weight, bias, cases):
 
 def _normalised(layer, batches, weight, bias):
     layer = layer.double()
+    trainable = all(p.requires_grad for p in layer.parameters())
     names = {name: list(t.shape) for name, t in probing.state(layer).items()}
     with torch.no_grad():
         layer.weight.copy_(weight)
@@ -310,7 +316,14 @@ def _normalised(layer, batches, weight, bias):
         outputs = layer(given)
         (outputs**3).sum().backward()
         found.append({"outputs": outputs, "gradient": given.grad, "buffers": probing.buffers(layer)})
+    trainable = trainable and not any(b.requires_grad for b in layer.buffers())
     layer.eval()
     with torch.no_grad():
         evaluation = layer(batches[0].clone())
-    return {"names": names, "passes": found, "evaluation": evaluation, "afterwards": probing.buffers(layer)}
+    return {
+        "names": names,
+        "passes": found,
+        "evaluation": evaluation,
+        "afterwards": probing.buffers(layer),
+        "trainable": trainable,
+    }
