@@ -87,12 +87,12 @@ def _order(edges, root, way):
     return order
 
 
-def _walked(program, root=-1, way="sorted", add=True, grads=None):
+def _walked(program, root=-1, way="sorted", add=True, grads=None, first=1.0):
     """Gradients by a walk that isn't right: "sorted" alone is, with add=True and fresh gradients."""
     edges = _slopes(program)
     root = root % len(program)
     grads = list(grads) if grads is not None else [0.0] * len(program)
-    grads[root] = 1.0
+    grads[root] = first
     order = _order(edges, root, "breadth" if way == "breadth" else "depth")
     if way in ("sorted", "upwards"):
         order = sorted(order, reverse=way == "sorted")
@@ -179,7 +179,7 @@ def _expect_gradients(case, found, guesses=None, right=None, lines=None, at=0, o
 
 # --- forward -------------------------------------------------------------------------------------------
 
-UNARY = {"neg": (-1.5, 0.25), "relu": (1.5, -0.5, 0.0), "tanh": (0.5, -1.25, 0.0, 400.0, -1000.0)}
+UNARY = {"neg": (-1.5, 0.25), "relu": (1.5, -0.5, 0.0), "tanh": (0.5, -1.25, 0.0)}
 
 
 def _forward_looks(program, found):
@@ -214,7 +214,7 @@ def _expect_forward(cases, results):
 
 @check(
     "Operations between Values, one at a time: a new Value with the right number",
-    points=6,
+    points=4,
     why="The forward pass is ordinary arithmetic; the graph grows on the side.",
 )
 def test_arithmetic(sandbox):
@@ -226,10 +226,20 @@ def test_arithmetic(sandbox):
     cases += [_case(f"{op} of {x:g}", ("leaf", x), (op, 0)) for op, xs in UNARY.items() for x in xs]
     powers = [(3.0, 2), (-2.0, 3), (2.0, -1), (4.0, 0.5), (-2.0, -3), (0.0, 2), (1.5, 1), (-3.0, 0), (2.5, -1.5)]
     cases += [_case(f"{x:g} ** {n:g}", ("leaf", x), ("**", 0, [n])) for x, n in powers]
-    cases += [
-        _case(f"a = {a:g}; old = a; a {op} {b:g}", ("leaf", a), ("leaf", b), (op, 0, 1))
-        for a, b, op in ((3.0, 2.0, "+="), (3.0, 2.0, "-="), (3.0, 2.0, "*="), (3.0, 2.0, "/="))
+    _expect_forward(cases, sandbox.run(probes.forward, cases))
+
+
+@check(
+    "a += b makes a new Value: whoever holds the old one sees it unchanged",
+    points=2,
+    why="The graph remembers Values, not numbers. If one of them changes later, slopes belong to another point.",
+    after=["test_arithmetic"],
+)
+def test_in_place(sandbox):
+    cases = [
+        _case(f"a = 3; old = a; a {op} 2", ("leaf", 3.0), ("leaf", 2.0), (op, 0, 1)) for op in ("+=", "-=", "*=", "/=")
     ]
+    cases += [_case(f"v = 3; old = v; v {op} 2, a plain number", ("leaf", 3.0), (op, 0, [2])) for op in ("+=", "*=")]
     _expect_forward(cases, sandbox.run(probes.forward, cases))
 
 
@@ -245,8 +255,6 @@ def test_numbers(sandbox):
         for op in ("+", "-", "*", "/"):
             cases.append(_case(f"v {op} {n}, v being {v:g}", ("leaf", v), (op, 0, [n])))
             cases.append(_case(f"{n} {op} v, v being {v:g}", ("leaf", v), (op, [n], 0)))
-    for op in ("+=", "-=", "*=", "/="):
-        cases.append(_case(f"v = 3; old = v; v {op} 2", ("leaf", 3.0), (op, 0, [2])))
     program = [("leaf", 1.5), ("leaf", -4.0), ("+", [0], 0), ("+", 2, 1)]
     cases.append(_case("sum([a, b]), which starts at 0", *program))
     results = sandbox.run(probes.backward, [{**case, "roots": []} for case in cases])
@@ -327,7 +335,7 @@ def _one_operation():
     inputs += [("**", x, n) for x, n in powers]
     inputs += [("/", a, b) for a, b in pairs]  # after the powers, of which many make it
     inputs += [("neg", 1.5, None), ("relu", 2.5, None), ("relu", -0.5, None)]
-    inputs += [("tanh", x, None) for x in (0.5, -1.25, 800.0)]
+    inputs += [("tanh", x, None) for x in (0.5, -1.25)]
     for op, a, b in inputs:
         two = op in ("+", "-", "*", "/")
         leaves = [("leaf", a), ("leaf", b)] if two else [("leaf", a)]
@@ -365,29 +373,42 @@ def test_slopes(sandbox):
             because = f"({case['said']}) the slope{which}, times what arrives from behind."
             number = expect_number(grads[i], because=f"{because} .grad is a plain number.")
             expect_close(number, right[i], because=because, looks_like=looks, **TIGHT)
+        because = f"({case['said']}) backward computes gradients; the numbers stay what they were."
+        expect_equal(found["data"], found["before"], because=because, looks_like="backward writes into .data")
         because = f"({case['said']}) d(this) / d(this) is 1."
         number = expect_number(found["grads"][0][-1], because=because)
         expect_close(number, 1.0, because=because, looks_like="self.grad has to start at 1", **TIGHT)
 
 
 @check(
-    "The slope of relu at exactly 0 is 0",
+    "At the edges: the slope of relu at exactly 0 is 0, and tanh takes numbers of any size",
     points=2,
-    why="Mathematics leaves it open, so an implementation has to say. PyTorch says 0. Dead units sit there.",
-    after=["test_arithmetic"],
+    why="Mathematics leaves the slope at 0 open, so an implementation has to say; PyTorch says 0. And a saturated tanh "
+    "is an ordinary thing.",
+    after=["test_slopes"],
 )
-def test_relu_at_zero(sandbox):
+def test_edges(sandbox):
     cases = [
         _case("relu of 0.0", ("leaf", 0.0), ("relu", 0)),
         _case("relu of −0.0, times 3", ("leaf", -0.0), ("relu", 0), ("*", 1, [3.0])),
         _case("relu of relu of −1", ("leaf", -1.0), ("relu", 0), ("relu", 1)),
     ]
+    cases += [_case(f"tanh of {x:g}", ("leaf", x), ("tanh", 0)) for x in (400.0, -1000.0)]
     for case, found in zip(cases, sandbox.run(probes.backward, cases), strict=True):
-        line = 1 if len(case["program"]) == 3 and case["program"][2][0] == "relu" else 0
-        number = expect_number(found["grads"][0][line], because=".grad is a plain number.")
-        looks = "the mask is data >= 0; it has to be data > 0" if number else None
-        because = f"({case['said']}) .grad of what goes into the last relu."
-        expect_close(number, 0.0, because=because, looks_like=looks, **TIGHT)
+        said, program = case["said"], case["program"]
+        number = expect_number(found["before"][-1], because=f"({said}) .data is a plain number.")
+        looks = "tanh out of exponentials that overflow: inf / inf" if math.isnan(number) else None
+        expect_close(number, _numbers(program)[-1], because=f"({said}) the result.", looks_like=looks, **TIGHT)
+        line = 1 if said.startswith("relu of relu") else 0
+        slope = expect_number(found["grads"][0][line], because=f"({said}) .grad is a plain number.")
+        looks = None
+        if said.startswith("relu"):
+            looks = {
+                1.0: "the mask is data >= 0; it has to be data > 0",
+                0.5: "the mean of the slopes on both sides: a fair choice, but not PyTorch's",
+            }.get(slope)
+        because = f"({said}) .grad of what goes in."
+        expect_close(slope, 0.0, because=because, looks_like=looks, **TIGHT)
 
 
 @check(
@@ -507,26 +528,26 @@ README = [
     ("**", 1, [3]),
     ("+", 3, 4),  # 5: d = a b + b³
     ("+", 2, [1]),
-    ("+=", 2, 6),  # 7: c
+    ("+", 2, 6),  # 7: c
     ("+", [1], 7),
     ("neg", 0),
     ("+", 8, 9),
-    ("+=", 7, 10),  # 11: c
+    ("+", 7, 10),  # 11: c
     ("*", 5, [2]),
     ("+", 1, 0),
     ("relu", 13),
     ("+", 12, 14),
-    ("+=", 5, 15),  # 16: d
+    ("+", 5, 15),  # 16: d
     ("*", [3], 16),
     ("-", 1, 0),
     ("relu", 18),
     ("+", 17, 19),
-    ("+=", 16, 20),  # 21: d
+    ("+", 16, 20),  # 21: d
     ("-", 11, 21),  # 22: e = c − d
     ("**", 22, [2]),  # 23: f = e²
     ("/", 23, [2.0]),
     ("/", [10.0], 23),
-    ("+=", 24, 25),  # 26: g = f / 2 + 10 / f
+    ("+", 24, 25),  # 26: g = f / 2 + 10 / f
 ]
 
 
@@ -617,20 +638,36 @@ SHARED = [
 
 
 def _sums(program, roots):
-    """Gradients of the leaves after all calls: the sum, what an engine that passes on old gradients gives, the last."""
-    total, stale, last = ([0.0] * len(program) for _ in range(3))
+    """Gradients after all calls: the sum of what each found, and what misconceptions make of it."""
+    zero = [0.0] * len(program)
+    leaves = [i for i, line in enumerate(program) if line[0] == "leaf"]
+    edges, seen = _slopes(program), set()
+    total, stale, added, last, marked = (list(zero) for _ in range(5))
     for root in roots:
-        leaves = [i for i, line in enumerate(program) if line[0] == "leaf"]
         if root is None:
-            total = [0.0] * len(program)
-            last = [0.0] * len(program)
-            stale = [0.0 if i in leaves else g for i, g in enumerate(stale)]
-        else:
-            fresh = _gradients(program, root)
-            total = [t + g for t, g in zip(total, fresh, strict=True)]
-            last = fresh
-            stale = _walked(program, root, grads=stale)
-    return total, stale, last
+            total = last = list(zero)
+            for grads in (stale, added, marked):
+                for i in leaves:
+                    grads[i] = 0.0
+            continue
+        fresh = _gradients(program, root)
+        total = [t + g for t, g in zip(total, fresh, strict=True)]
+        last = fresh
+        stale = _walked(program, root, grads=stale)
+        added = _walked(program, root, grads=added, first=added[root] + 1.0)
+        visited = sorted(_order(edges, root, "depth"), reverse=True)
+        marked[root] = 1.0
+        for line in (i for i in visited if i not in seen):
+            for parent, slope in edges[line]:
+                marked[parent] += slope * marked[line]
+        seen.update(visited)
+    left_over = "the gradients of values in between are left over from the call before, and are passed on again"
+    return total, {
+        left_over: stale,
+        f"{left_over}; the result's own, too": added,
+        "values that an earlier call visited are still marked, or have lost their parents: they are left out": marked,
+        "each call starts the leaves at 0, or assigns to them: they forget the call before": last,
+    }
 
 
 @check(
@@ -642,9 +679,9 @@ def _sums(program, roots):
 )
 def test_again(sandbox):
     plans = {
-        "y = (a b)² + a; y.backward() twice": [4, 4],
-        "y.backward() three times": [4, 4, 4],
         "y = (a b)² + a and z = 5 a b − b share a b; y.backward(), then z.backward()": [4, 6],
+        "y.backward() twice": [4, 4],
+        "y.backward() three times": [4, 4, 4],
         "z.backward(), then y.backward()": [6, 4],
         "h = a b; h.backward(), then y.backward() of y = h² + a": [2, 4],
         "y.backward(), the leaves' grads set to 0, y.backward()": [4, None, 4],
@@ -652,12 +689,7 @@ def test_again(sandbox):
     }
     cases = [_case(said, *SHARED, roots=roots) for said, roots in plans.items()]
     for case, found in zip(cases, sandbox.run(probes.backward, cases), strict=True):
-        total, stale, last = _sums(SHARED, case["roots"])
-        guesses = {
-            "the gradients of values in between are left over from the call before, and are passed on again": stale,
-            "each call starts the leaves at 0: they forget the call before": last,
-            "the gradient is assigned, not added": last,
-        }
+        total, guesses = _sums(SHARED, case["roots"])
         _expect_gradients(case, found, guesses, right=total, lines=[0, 1], at=len(case["roots"]) - 1)
 
 
@@ -871,7 +903,7 @@ def test_forward(sandbox):
         if said.startswith("Layer") and given[0] == "Value":
             looks = "a layer of one gives its Value bare: the next layer expects a list"
         elif _flat(given) == [number] and "relu=False" not in said:
-            looks = "relu is True unless something else is said"
+            looks = "no ReLU was applied: relu is True unless something else is said"
         elif _flat(given) == [0.0]:
             looks = "relu=False is not looked at"
         because = f"{said} with weights 0.5, −2, 1 and bias −0.75, asked about (1, 0.5, −1.5)."
@@ -990,8 +1022,8 @@ def test_hinge_loss(sandbox):
         _network_case(2, [4, 2, 1], 3, 62),
         _network_case(1, [2, 1], 1, 63, alpha=3.0),
     ]
-    cases.append({"inputs": 1, "sizes": [1], "numbers": [1.0, 0.0], "points": [[1.0], [2.0], [0.5]]})
-    cases[-1] |= {"labels": [1, 1, -1], "alpha": 0.0}  # the first one lies exactly on the margin
+    far = {"inputs": 1, "sizes": [1], "numbers": [2.0, 0.25], "points": [[1.0], [2.0], [0.5]], "labels": [1, 1, -1]}
+    cases.append({**far, "alpha": 0.0})  # the first two lie far on the right side
     for case, found in zip(cases, sandbox.run(probes.losses, cases), strict=True):
         alpha = f"alpha={case['alpha']:g}" if "alpha" in case else "alpha not given"
         said = f"MLP({case['inputs']}, {case['sizes']}), {len(case['points'])} points, {alpha}"
@@ -1158,4 +1190,4 @@ def test_moons(sandbox):
 
 START = 80
 """Not every start gets there in 20 steps; this one does, with every score at least 0.7 on its side."""
-LOSS_BAR = 0.2
+LOSS_BAR = 0.1

@@ -563,7 +563,7 @@ def _shares(case):
     """The right shares, and what misconceptions give."""
     spec, images, labels = case["spec"], case["images"], case["labels"]
     clean = _predictions(spec, images)
-    right, among_right, unchanged, stacked, exactly, unbounded, towards = [], [], [], [], [], [], []
+    right, among_right, unchanged, stacked, exactly, unbounded, towards, free = ([] for _ in range(8))
     at = images
     for eps in case["epsilons"]:
         one = {**case, "eps": eps, "attack": "fgsm"}
@@ -576,6 +576,8 @@ def _shares(case):
         exactly.append(float((hits & ever).double().mean()))
         default = _moved({**one, "low": 0.0, "high": 1.0}, _gradient(one).sign())
         unbounded.append(float((_predictions(spec, default) == labels).double().mean()))
+        anywhere = _moved(one, _gradient(one).sign(), clip=False)
+        free.append(float((_predictions(spec, anywhere) == labels).double().mean()))
         wrong_way = _moved(one, -_gradient(one).sign())
         towards.append(float((_predictions(spec, wrong_way) == labels).double().mean()))
         at = _right({**one, "images": at})
@@ -586,6 +588,7 @@ def _shares(case):
         "images that were wrong before count as wrong for ever": exactly,
         "each eps attacks the images of the attack before: every attack starts at the clean ones": stacked,
         "low and high aren't passed on to the attack": unbounded,
+        "pixels leave the range: low … high isn't kept": free,
         "the attack goes towards the labels, not away from them": towards,
         "the share that is wrong": [1 - r for r in right],
         "in percent": [100 * r for r in right],
@@ -608,11 +611,13 @@ def test_accuracy(sandbox):
         (norm, 16, [0.1, 0.0, 0.03], {"in_eval": ["1"]}),
         (linear, 9, [0.4, 0.2], {"low": -1.0, "high": 2.0, "inside": (-1.0, 2.0)}),
         (linear, 1, [0.1], {"no_grad": True}),
+        (linear, 40, [0.05, 0.1, 0.2], {"inside": (0.0, 1.0), "old_grads": False}),
         (linear, 5, [], {}),
     ]
     cases = []
     for k, (spec, n, epsilons, more) in enumerate(plans):
         cases.append(_case(spec, n, 170 + k, epsilons[0] if epsilons else 0.0, epsilons=epsilons, **common | more))
+    cases[-2]["images"].round_()  # black and white: without bounds every pixel could be moved further
     for case, found in zip(cases, sandbox.run(probes.attacks, cases), strict=True):
         said = _said(case)
         shares = found["result"]
