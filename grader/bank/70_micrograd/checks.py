@@ -847,7 +847,9 @@ def test_parameters(sandbox):
 def test_start(sandbox):
     inputs, sizes = 40, [30, 20, 10]
     found = sandbox.run(probes.started, [(inputs, sizes)])["nets"][0]
-    first, second = (torch.tensor([float(n) for n in one], dtype=F64) for one in found["numbers"])
+    because = "the .data of a parameter is a plain number."
+    drawn = [[expect_number(n, because=because) for n in one] for one in found["numbers"]]
+    first, second = torch.tensor(drawn, dtype=F64)
     for k, (w, b) in enumerate(_unpack(first, inputs, sizes), 1):
         said = f"layer {k} of MLP({inputs}, {sizes})"
         top, low, mean, deviation = float(w.max()), float(w.min()), float(w.mean()), float(w.std())
@@ -904,7 +906,7 @@ def test_forward(sandbox):
             looks = "a layer of one gives its Value bare: the next layer expects a list"
         elif _flat(given) == [number] and "relu=False" not in said:
             looks = "no ReLU was applied: relu is True unless something else is said"
-        elif _flat(given) == [0.0]:
+        elif _flat(given) == [0.0] != _flat(right):
             looks = "relu=False is not looked at"
         because = f"{said} with weights 0.5, −2, 1 and bias −0.75, asked about (1, 0.5, −1.5)."
         expect_equal(given, right, because=because, looks_like=looks)
@@ -930,7 +932,8 @@ def test_forward(sandbox):
             because = f"{said} gives a single Value for one output, else a list of Values."
             expect_equal(answer[0], kind, because=because)
             because = f"{said}, with numbers of the check in its parameters, layer by layer, neuron by neuron."
-            expect_close(torch.tensor(_flat(answer), dtype=F64), row, because=because, looks_like=looks, **TIGHT)
+            numbers = [expect_number(n, because=f"({said}) .data is a plain number.") for n in _flat(answer)]
+            expect_close(torch.tensor(numbers, dtype=F64), row, because=because, looks_like=looks, **TIGHT)
 
 
 NETWORKS = [(2, [3, 1]), (3, [4, 2]), (2, [1, 1]), (1, [2, 3, 2]), (4, [1])]

@@ -188,13 +188,14 @@ def started(candidate, shapes):
     found = []
     for inputs, sizes in shapes:
         nets = [candidate.MLP(inputs, sizes) for _ in range(2)]
-        lists = [net.parameters() for net in nets]
+        given = [net.parameters() for net in nets]
+        lists = [list(one) for one in given]
         kinds = [isinstance(p, candidate.Value) for p in lists[0]]
         numbers = [[p.data if isinstance(p, candidate.Value) else p for p in one] for one in lists]
         alone = len({id(p) for p in lists[0]}) == len(lists[0])
-        found.append({"list": isinstance(lists[0], list), "values": kinds, "numbers": numbers, "alone": alone})
+        found.append({"list": isinstance(given[0], list), "values": kinds, "numbers": numbers, "alone": alone})
     parts = [candidate.Neuron(3), candidate.Layer(3, 2), candidate.Layer(1, 1)]
-    return {"nets": found, "parts": [len(part.parameters()) for part in parts]}
+    return {"nets": found, "parts": [len(list(part.parameters())) for part in parts]}
 
 
 def _answer(candidate, given):

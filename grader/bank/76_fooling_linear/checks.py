@@ -255,7 +255,6 @@ def test_fool_linear(sandbox):
     "fgsm on a linear model of two classes: each margin falls by exactly eps · (sum of |w1 − w0|)",
     points=8,
     why="Where the model is linear, the sign of the gradient is the best step there is. On networks it is nearly so.",
-    after=["test_toy"],
 )
 def test_margin(sandbox):
     cases = [
@@ -680,6 +679,7 @@ def test_digits(sandbox, data):
     for eps, attacked in zip(EPSILONS, found, strict=True):
         attacked = expect_tensor(attacked, because=f"(eps={eps:g}) the attacked digits.")
         expect_shape(attacked, tuple(images.shape), because=f"(eps={eps:g}) as many digits, of the same shape.")
+        expect_dtype(attacked, images.dtype, because=f"(eps={eps:g}) the images keep their dtype.")
         moved = float((attacked - images).abs().max())
         because = f"(eps={eps:g}) no pixel may move further."
         expect_at_most(moved, eps + 1e-6, because=because)
