@@ -35,12 +35,7 @@ SIZES = {"MnistNet": (1, 24), "CifarNet": (3, 32)}
 POOLS = {"MnistNet": (2, 3), "CifarNet": (2, 2, 2)}
 SHAPES = {
     "MnistNet": {"conv1": [8, 1, 5, 5], "conv2": [16, 8, 5, 5], "fc": [10, 256]},
-    "CifarNet": {
-        "conv1": [16, 3, 5, 5],
-        "conv2": [20, 16, 5, 5],
-        "conv3": [20, 20, 5, 5],
-        "fc": [10, 320],
-    },
+    "CifarNet": {"conv1": [16, 3, 5, 5], "conv2": [20, 16, 5, 5], "conv3": [20, 20, 5, 5], "fc": [10, 320]},
 }
 
 
@@ -58,23 +53,11 @@ def _state_shapes(name):
 # --- the networks --------------------------------------------------------------------------------------
 
 FLAT = {
-    (
-        "MnistNet",
-        400,
-    ): "the second pooling has stride 2: 5 × 5 positions instead of 4 × 4",
+    ("MnistNet", 400): "the second pooling has stride 2: 5 × 5 positions instead of 4 × 4",
     ("MnistNet", 576): "the second pooling is 2 × 2: 6 × 6 positions instead of 4 × 4",
-    (
-        "MnistNet",
-        1024,
-    ): "the second pooling is left out, or of another size: 8 × 8 positions instead of 4 × 4",
-    (
-        "MnistNet",
-        64,
-    ): "convolutions without padding: they take 4 off each side, and 2 × 2 positions are left",
-    (
-        "MnistNet",
-        784,
-    ): "7 × 7 positions: that is 28 × 28 images with two poolings by 2; this network reads 24 × 24",
+    ("MnistNet", 1024): "the second pooling is left out, or of another size: 8 × 8 positions instead of 4 × 4",
+    ("MnistNet", 64): "convolutions without padding: they take 4 off each side, and 2 × 2 positions are left",
+    ("MnistNet", 784): "7 × 7 positions: that is 28 × 28 images with two poolings by 2; this network reads 24 × 24",
     ("CifarNet", 1280): "a pooling is missing: 8 × 8 positions instead of 4 × 4",
     ("CifarNet", 20): "convolutions without padding: one position is left of 32 × 32",
     ("CifarNet", 80): "poolings by 3 or one too many: 2 × 2 positions instead of 4 × 4",
@@ -98,21 +81,14 @@ def test_layers(sandbox):
             because="train and average move it like any other module.",
         )
         shapes = one["shapes"]
-        missing, extra = (
-            [k for k in wanted if k not in shapes],
-            [k for k in shapes if k not in wanted],
-        )
+        missing, extra = ([k for k in wanted if k not in shapes], [k for k in shapes if k not in wanted])
         if missing or extra:
             looks = None
             if not extra and all(k.endswith("bias") for k in missing):
                 looks = "a layer has no bias: here all of them do"
             elif not extra:
                 looks = "a layer in a plain list or dict isn't registered: no optimizer will see it"
-            actual = "; ".join(
-                f"{word} {', '.join(n)}"
-                for word, n in (("no", missing), ("also", extra))
-                if n
-            )
+            actual = "; ".join(f"{word} {', '.join(n)}" for word, n in (("no", missing), ("also", extra)) if n)
             because = f"{name}: checks load weights of their own by these names, as a checkpoint does."
             said = f"the state_dict of {name} with {', '.join(wanted)}"
             fail(expected=said, actual=actual, because=because, looks_like=looks)
@@ -120,11 +96,7 @@ def test_layers(sandbox):
             looks = None
             if key == "fc.weight" and len(shapes[key]) == 2:
                 looks = FLAT.get((name, shapes[key][1]))
-            elif (
-                key.startswith("conv")
-                and key.endswith("weight")
-                and shapes[key][:2] == shape[1::-1]
-            ):
+            elif key.startswith("conv") and key.endswith("weight") and shapes[key][:2] == shape[1::-1]:
                 looks = "channels in and out are swapped"
             expect(
                 shapes[key] == shape,
@@ -135,12 +107,7 @@ def test_layers(sandbox):
             )
         frozen = sorted(set(wanted) - set(one["parameters"]))
         because = "the optimizer is to move all of them."
-        expect(
-            not frozen,
-            expected=f"all of {name} trained",
-            actual=f"frozen: {', '.join(frozen)}",
-            because=because,
-        )
+        expect(not frozen, expected=f"all of {name} trained", actual=f"frozen: {', '.join(frozen)}", because=because)
 
 
 def _net(name, state, x, how=""):
@@ -148,37 +115,21 @@ def _net(name, state, x, how=""):
     layers = list(SHAPES[name])
     for i, (layer, pool) in enumerate(zip(layers, POOLS[name], strict=False)):
         weight, bias = state[f"{layer}.weight"], state[f"{layer}.bias"]
-        padded = (
-            F.pad(x, [2] * 4, mode=how)
-            if how in ("replicate", "reflect", "circular")
-            else F.pad(x, [2] * 4)
-        )
+        padded = F.pad(x, [2] * 4, mode=how) if how in ("replicate", "reflect", "circular") else F.pad(x, [2] * 4)
         x = F.conv2d(padded, weight, bias)
         last = i == len(POOLS[name]) - 1
-        if not (
-            how == "no relu"
-            or (how == "no last relu" and last)
-            or (how == "no first relu" and i == 0)
-        ):
-            x = {"tanh": x.tanh, "leaky": lambda x=x: F.leaky_relu(x)}.get(
-                how, x.relu
-            )()
+        if not (how == "no relu" or (how == "no last relu" and last) or (how == "no first relu" and i == 0)):
+            x = {"tanh": x.tanh, "leaky": lambda x=x: F.leaky_relu(x)}.get(how, x.relu)()
         if how == "average" or (how == "last average" and last):
             x = F.avg_pool2d(x, pool)
         elif how == "adaptive" and last:
-            x = F.adaptive_max_pool2d(
-                F.max_pool2d(x, 2) if name == "MnistNet" else x, 4
-            )
+            x = F.adaptive_max_pool2d(F.max_pool2d(x, 2) if name == "MnistNet" else x, 4)
         elif how == "overlap" and pool == 3:
             x = F.adaptive_avg_pool2d(F.max_pool2d(x, 3, 2), 4)
         else:
             x = F.max_pool2d(x, pool)
     logits = x.flatten(1) @ state["fc.weight"].T + state["fc.bias"]
-    ends = {
-        "softmax": logits.softmax(1),
-        "log-softmax": logits.log_softmax(1),
-        "relu": logits.relu(),
-    }
+    ends = {"softmax": logits.softmax(1), "log-softmax": logits.log_softmax(1), "relu": logits.relu()}
     return ends.get(how, logits)
 
 
@@ -209,13 +160,7 @@ def _case(name, n, seed, training=False):
     channels, size = SIZES[name]
     x = torch.randn(n, channels, size, size, generator=g, dtype=F64)
     upstream = torch.randn(n, 10, generator=g, dtype=F64)
-    return {
-        "net": name,
-        "state": state,
-        "x": x,
-        "training": training,
-        "upstream": upstream,
-    }
+    return {"net": name, "state": state, "x": x, "training": training, "upstream": upstream}
 
 
 @check(
@@ -230,24 +175,12 @@ def test_logits(sandbox):
     for case, found in zip(cases, sandbox.run(probes.values, cases), strict=True):
         name, mode = case["net"], "training" if case["training"] else "evaluation"
         right = _net(name, case["state"], case["x"])
-        guesses = {
-            text: partial(_net, name, case["state"], case["x"], how)
-            for how, text in NET_WRONG.items()
-        }
+        guesses = {text: partial(_net, name, case["state"], case["x"], how) for how, text in NET_WRONG.items()}
         looks = misconception(found["logits"], right, guesses, rtol=1e-6, atol=1e-9)
         because = f"({name}, {mode} mode, {len(right)} images) the statement's layers written out, same weights."
-        expect_shape(
-            found["logits"],
-            tuple(right.shape),
-            because=f"({name}) one row of ten logits for each image.",
-        )
+        expect_shape(found["logits"], tuple(right.shape), because=f"({name}) one row of ten logits for each image.")
         expect_close(found["logits"], right, because=because, looks_like=looks, **TIGHT)
-        expect_equal(
-            found["x"],
-            case["x"],
-            because=f"({name}) the input stays as it is.",
-            looks_like=None,
-        )
+        expect_equal(found["x"], case["x"], because=f"({name}) the input stays as it is.", looks_like=None)
 
 
 @check(
@@ -263,23 +196,11 @@ def test_gradients(sandbox):
         x = case["x"].clone().requires_grad_(True)
         named = {**leaves, "x": x}
         out = _net(case["net"], leaves, x)
-        right = dict(
-            zip(
-                named,
-                torch.autograd.grad(out, list(named.values()), case["upstream"]),
-                strict=True,
-            )
-        )
+        right = dict(zip(named, torch.autograd.grad(out, list(named.values()), case["upstream"]), strict=True))
         for key, gradient in right.items():
-            looks = (
-                "a detach() or no_grad() in forward, behind this layer"
-                if found[key] is None
-                else None
-            )
+            looks = "a detach() or no_grad() in forward, behind this layer" if found[key] is None else None
             because = f"({case['net']}) the gradient of {key}, against autograd through the same layers written out."
-            expect_close(
-                found[key], gradient, because=because, looks_like=looks, **TIGHT
-            )
+            expect_close(found[key], gradient, because=because, looks_like=looks, **TIGHT)
 
 
 # --- the start -----------------------------------------------------------------------------------------
@@ -293,22 +214,16 @@ def _normal_guess(weights, shape, said):
     fan_in, std = math.prod(shape[1:]), float(w.std())
     area = math.prod(shape[2:])
     candidates = {
-        "the kernel's area is missing in fan_in: each output adds up channels · height · width products": shape[
-            1
-        ]
+        "the kernel's area is missing in fan_in: each output adds up channels · height · width products": shape[1]
         ** -0.5,
         "1/fan_in is the variance; the deviation is its square root": 1 / fan_in,
-        "2/fan_in, which is Kaiming's start; the demos take 1/fan_in": (2 / fan_in)
-        ** 0.5,
+        "2/fan_in, which is Kaiming's start; the demos take 1/fan_in": (2 / fan_in) ** 0.5,
         "fan_out instead of fan_in": (shape[0] * area) ** -0.5,
         "the output channels instead of fan_in": shape[0] ** -0.5,
         "Xavier's mean of fan_in and fan_out": (2 / (fan_in + shape[0] * area)) ** 0.5,
         "a deviation of 1, whatever the size of the layer": 1.0,
         "a fixed deviation of 0.01, whatever the size of the layer": 0.01,
-        "PyTorch's own start: a uniform distribution of variance 1/(3 · fan_in)": (
-            3 * fan_in
-        )
-        ** -0.5,
+        "PyTorch's own start: a uniform distribution of variance 1/(3 · fan_in)": (3 * fan_in) ** -0.5,
     }
     if abs(float(w.mean())) > 0.3 * std:
         return "rand, between 0 and 1, instead of a normal distribution around 0"
@@ -333,9 +248,7 @@ def _expect_start(key, drawn, said, conv):
             looks = "0.1 for the linear layer, too; it has no ReLU behind it"
         because = f"{said}: {key}; convolutions have a ReLU behind them, the linear layer hasn't."
         right = torch.full_like(values, wanted)
-        expect_close(
-            values, right, because=because, looks_like=looks, rtol=1e-5, atol=1e-7
-        )
+        expect_close(values, right, because=because, looks_like=looks, rtol=1e-5, atol=1e-7)
         return
     shape = list(drawn.shape[1:])
     fan_in = math.prod(shape[1:])
@@ -349,20 +262,9 @@ def _expect_start(key, drawn, said, conv):
     ratio = float(values.std()) * fan_in**0.5
     because = f"{said}: √fan_in times the deviation of {key} in {FRESH} draws; fan_in is {fan_in}."
     expect_close(ratio, 1.0, because=because, looks_like=looks, rtol=0, atol=0.05)
-    because = (
-        f"{said}: √fan_in times the mean of {key}; the distribution is centred on 0."
-    )
-    expect_close(
-        float(values.mean()) * fan_in**0.5,
-        0.0,
-        because=because,
-        looks_like=looks,
-        rtol=0,
-        atol=0.06,
-    )
-    tail = float(
-        (values.abs() > 2 * fan_in**-0.5).double().mean()
-    )  # normal: 4.6 %, uniform: none
+    because = f"{said}: √fan_in times the mean of {key}; the distribution is centred on 0."
+    expect_close(float(values.mean()) * fan_in**0.5, 0.0, because=because, looks_like=looks, rtol=0, atol=0.06)
+    tail = float((values.abs() > 2 * fan_in**-0.5).double().mean())  # normal: 4.6 %, uniform: none
     looks = "a uniform distribution: it has no tails" if tail < 0.001 else None
     because = f"{said}: 4.6 % of a normal distribution lie more than two deviations from its mean ({key})."
     expect_close(tail, 0.0455, because=because, looks_like=looks, rtol=0, atol=0.015)
@@ -381,10 +283,7 @@ def test_start(sandbox):
             _expect_start(key, drawn, f"a new {name}", key.startswith("conv"))
     others = found["others"]
     said = "init_ on other layers"
-    inner, outer = (
-        float(others[key][0].std()) * fan_in**0.5
-        for key, fan_in in (("0.0.weight", 84), ("1.weight", 60))
-    )
+    inner, outer = (float(others[key][0].std()) * fan_in**0.5 for key, fan_in in (("0.0.weight", 84), ("1.weight", 60)))
     expect(
         abs(inner - 0.577) > 0.06 or abs(outer - 1) > 0.2,
         expected="init_(net) sets the layers inside nested modules, too",
@@ -392,22 +291,11 @@ def test_start(sandbox):
         because="nets are built from blocks; modules() walks through all of them, apply() as well.",
         looks_like="children() doesn't go into blocks",
     )
-    for key, conv in (
-        ("0.0.weight", 1),
-        ("0.0.bias", 1),
-        ("0.1.weight", 1),
-        ("1.weight", 0),
-        ("1.bias", 0),
-    ):
+    for key, conv in (("0.0.weight", 1), ("0.0.bias", 1), ("0.1.weight", 1), ("1.weight", 0), ("1.bias", 0)):
         _expect_start(key, others[key], said, bool(conv))
     because = f"{said}: a batch norm is no convolution and stays as it is."
     looks = "every module with a weight is set; only Conv2d and Linear are asked for"
-    expect_equal(
-        others["0.2.weight"],
-        torch.full((FRESH, 5), 3.0),
-        because=because,
-        looks_like=looks,
-    )
+    expect_equal(others["0.2.weight"], torch.full((FRESH, 5), 3.0), because=because, looks_like=looks)
 
 
 # --- pixels --------------------------------------------------------------------------------------------
@@ -431,9 +319,7 @@ def test_scale(sandbox):
     }
     looks = misconception(found["out"], right, guesses)
     because = "pixel / 255 − 0.5 for each of the 256 bytes."
-    expect_close(
-        found["out"], right, because=because, looks_like=looks, rtol=1e-5, atol=1e-6
-    )
+    expect_close(found["out"], right, because=because, looks_like=looks, rtol=1e-5, atol=1e-6)
     expect_dtype(found["out"], torch.float32, because="the weights are float32.")
     expect_equal(found["images"], images, because="the stored images stay as they are.")
 
@@ -442,11 +328,7 @@ def _marked(n, channels, height, width, dtype=torch.float32):
     """Images in which each pixel is another number, so that a piece tells where it comes from."""
     count = n * channels * height * width
     numbers = torch.arange(count).reshape(n, channels, height, width)
-    return (
-        (numbers % 251).to(torch.uint8)
-        if dtype == torch.uint8
-        else numbers.to(dtype) + 1
-    )
+    return (numbers % 251).to(torch.uint8) if dtype == torch.uint8 else numbers.to(dtype) + 1
 
 
 def _crop_place(image, piece, size):
@@ -479,21 +361,12 @@ def _expect_even(counts, total, places, because, looks):
 def _expect_draws(found, case, said, shape, function):
     """What all random functions have in common; returns the draws."""
     images = case["images"]
-    because = (
-        f"{said}: the caller's images stay as they are; the next epoch needs them."
-    )
-    expect_equal(
-        found["images"],
-        images,
-        because=because,
-        looks_like=f"{function} writes into its argument",
-    )
+    because = f"{said}: the caller's images stay as they are; the next epoch needs them."
+    expect_equal(found["images"], images, because=because, looks_like=f"{function} writes into its argument")
     for draw in (*found["draws"], *found["again"]):
         expect_shape(draw, shape, because=f"{said}: one piece for each image.")
         expect_dtype(draw, images.dtype, because=f"{said}: pixels keep their type.")
-    same = all(
-        torch.equal(a, b) for a, b in zip(found["draws"], found["again"], strict=True)
-    )
+    same = all(torch.equal(a, b) for a, b in zip(found["draws"], found["again"], strict=True))
     expect(
         same,
         expected=f"{said}: the same draws again after the same torch.manual_seed",
@@ -505,9 +378,7 @@ def _expect_draws(found, case, said, shape, function):
 
 
 def _channel_places(image, piece, size):
-    return [
-        _crop_place(image[c : c + 1], piece[c : c + 1], size) for c in range(len(image))
-    ]
+    return [_crop_place(image[c : c + 1], piece[c : c + 1], size) for c in range(len(image))]
 
 
 def _not_a_crop(image, piece, size):
@@ -522,15 +393,18 @@ def _not_a_crop(image, piece, size):
     return None
 
 
-def _rare_ends(counts, axis):
-    """Whether the first and the last place along an axis come more seldom than those between them."""
+def _totals(counts, axis):
+    """How often each value of one coordinate came."""
     totals = Counter()
     for place, count in counts.items():
         totals[place[axis]] += count
-    ends, between = (
-        (totals[0], totals[max(totals)]),
-        [totals[i] for i in range(1, max(totals))],
-    )
+    return totals
+
+
+def _rare_ends(counts, axis):
+    """Whether the first and the last place along an axis come more seldom than those between them."""
+    totals = _totals(counts, axis)
+    ends, between = ((totals[0], totals[max(totals)]), [totals[i] for i in range(1, max(totals))])
     return bool(between) and max(ends) < 0.85 * min(between)
 
 
@@ -540,26 +414,17 @@ def _rare_ends(counts, axis):
     why="The network sees each digit in 25 places: that is 24 × 24 pixels against 28 × 28, and 25 times the images.",
 )
 def test_random_crop(sandbox):
-    images = [
-        _marked(60, 1, 7, 7),
-        _marked(50, 2, 6, 9),
-        _marked(3, 3, 5, 5, torch.uint8),
-        _marked(1, 1, 4, 8),
-    ]
+    images = [_marked(60, 1, 7, 7), _marked(50, 2, 6, 9), _marked(3, 3, 5, 5, torch.uint8), _marked(1, 1, 4, 8)]
     sizes, draws = [5, 4, 5, 3], [50, 60, 1, 400]
     cases = [
         {"images": one, "more": [size], "draws": count, "seed": 10 + i}
         for i, (one, size, count) in enumerate(zip(images, sizes, draws, strict=True))
     ]
-    for case, found in zip(
-        cases, sandbox.run(probes.repeated, "random_crop", cases), strict=False
-    ):
+    for case, found in zip(cases, sandbox.run(probes.repeated, "random_crop", cases), strict=False):
         given, size = case["images"], case["more"][0]
         n, channels, height, width = given.shape
         said = f"random_crop of {n} images {channels}×{height}×{width}, size={size}"
-        pieces = _expect_draws(
-            found, case, said, (n, channels, size, size), "random_crop"
-        )
+        pieces = _expect_draws(found, case, said, (n, channels, size, size), "random_crop")
         rows, columns = height - size + 1, width - size + 1
         by_code = {  # all places by the first pixel of the piece
             int(given[i, 0, top, left]): (i, top, left)
@@ -574,21 +439,13 @@ def test_random_crop(sandbox):
             for i in range(n):
                 code = by_code.get(int(draw[i, 0, 0, 0]))
                 place = code[1:] if code and code[0] == i else None
-                cut = (
-                    None
-                    if place is None
-                    else given[
-                        i, :, place[0] : place[0] + size, place[1] : place[1] + size
-                    ]
-                )
+                cut = None if place is None else given[i, :, place[0] : place[0] + size, place[1] : place[1] + size]
                 if cut is None or not torch.equal(cut, draw[i]):
                     other = code is not None and code[0] != i
                     expect(
                         False,
                         expected=f"{said}: a piece of image {i}, its pixels as they were",
-                        actual="pixels of another image"
-                        if other
-                        else "pixels that no crop of it has",
+                        actual="pixels of another image" if other else "pixels that no crop of it has",
                         because="a crop moves nothing and mixes nothing: row i stays image i, as its label does.",
                         looks_like=_not_a_crop(given[i], draw[i], size),
                     )
@@ -611,6 +468,8 @@ def test_random_crop(sandbox):
             looks = "the columns' places are drawn from the number of rows"
         elif any(_rare_ends(counts, axis) for axis in (0, 1)):
             looks = "a place at the edge gets half its share: rounding, instead of whole numbers drawn directly"
+        if together < len(pieces) and all(torch.equal(pieces[0], other) for other in pieces[1:]):
+            looks = "a seed is set inside: every call draws the same"
         if n > 1 and together == len(pieces):
             looks = looks or "one place for the whole batch, drawn once in each call"
             expect(
@@ -621,31 +480,26 @@ def test_random_crop(sandbox):
                 looks_like=looks,
             )
         because = f"{said}: {rows} × {columns} places, each equally likely; all of them can be seen at test time."
-        _expect_even(
-            {f"the corner at row {a}, column {b}": c for (a, b), c in counts.items()},
-            n * len(pieces),
-            len(counts),
-            because,
-            looks,
-        )
+        for axis, name in ((0, "row"), (1, "column")):
+            totals = _totals(counts, axis)
+            told = {f"{name} {place}": count for place, count in totals.items()}
+            _expect_even(told, n * len(pieces), len(totals), because, looks)
+        told = {f"the corner at row {a}, column {b}": c for (a, b), c in counts.items()}
+        _expect_even(told, n * len(pieces), len(counts), because, looks)
 
 
 def _shifted(image, down, right):
     """One image C×H×W moved by whole pixels; what comes in is 0."""
     far = max(abs(down), abs(right))
     height, width = image.shape[1:]
-    return F.pad(image, [far] * 4)[
-        :, far - down : far - down + height, far - right : far - right + width
-    ]
+    return F.pad(image, [far] * 4)[:, far - down : far - down + height, far - right : far - right + width]
 
 
 def _outcomes(image, most):
     """Everything that jitter may make of an image: (mirrored, down, right) → pixels."""
     moves = range(-most, most + 1)
     return {
-        (mirrored, down, right): _shifted(
-            image.flip(2) if mirrored else image, down, right
-        )
+        (mirrored, down, right): _shifted(image.flip(2) if mirrored else image, down, right)
         for mirrored in (False, True)
         for down in moves
         for right in moves
@@ -684,17 +538,10 @@ def _jitter_guess(image, result, most):
     for one in sources:
         if any(torch.equal(_shifted(one, *move), result) for move in far):
             return f"moved by more than `most`, here {most}"
-    for turned in (
-        image.transpose(1, 2),
-        image.transpose(1, 2).flip(2),
-        image.transpose(1, 2).flip(1),
-    ):
+    for turned in (image.transpose(1, 2), image.transpose(1, 2).flip(2), image.transpose(1, 2).flip(1)):
         if any(torch.equal(_shifted(turned, *move), result) for move in moves):
             return "rows and columns are swapped"
-    by_channel = [
-        any(torch.equal(v[c], result[c]) for v in _outcomes(image, most).values())
-        for c in range(len(image))
-    ]
+    by_channel = [any(torch.equal(v[c], result[c]) for v in _outcomes(image, most).values()) for c in range(len(image))]
     if len(image) > 1 and all(by_channel):
         return "each channel moves by itself: the colours come apart"
     return None
@@ -707,26 +554,17 @@ def _jitter_guess(image, result, most):
 )
 def test_jitter(sandbox):
     g = _random(20)
-    images = [
-        torch.randn(n, c, s, s, generator=g)
-        for n, c, s in ((50, 3, 6), (40, 1, 5), (1, 2, 5), (6, 3, 32))
-    ]
+    images = [torch.randn(n, c, s, s, generator=g) for n, c, s in ((50, 3, 6), (40, 1, 5), (1, 2, 5), (6, 3, 32))]
     more, draws = [[], [1], [1], []], [50, 25, 200, 4]
     cases = [
         {"images": one, "more": extra, "draws": count, "seed": 21 + i}
         for i, (one, extra, count) in enumerate(zip(images, more, draws, strict=True))
     ]
-    for case, found in zip(
-        cases, sandbox.run(probes.repeated, "jitter", cases), strict=False
-    ):
+    for case, found in zip(cases, sandbox.run(probes.repeated, "jitter", cases), strict=False):
         given, most = case["images"], (*case["more"], 2)[0]
         n = len(given)
-        said = (
-            f"jitter of {n} images {'×'.join(map(str, given.shape[1:]))}, most={most}"
-        )
-        results = torch.stack(
-            _expect_draws(found, case, said, tuple(given.shape), "jitter")
-        )  # draws × images
+        said = f"jitter of {n} images {'×'.join(map(str, given.shape[1:]))}, most={most}"
+        results = torch.stack(_expect_draws(found, case, said, tuple(given.shape), "jitter"))  # draws × images
         chosen = torch.full(results.shape[:2], -1)
         keys = list(_outcomes(given[0], most))
         for i in range(n):
@@ -735,21 +573,14 @@ def test_jitter(sandbox):
             chosen[:, i] = torch.where(fits.any(1), fits.double().argmax(1), -1)
         if bool((chosen < 0).any()):
             draw, i = (chosen < 0).nonzero()[0].tolist()
-            others = [
-                v
-                for j in range(n)
-                if j != i
-                for v in _outcomes(given[j], most).values()
-            ]
+            others = [v for j in range(n) if j != i for v in _outcomes(given[j], most).values()]
             swapped = any(torch.equal(v, results[draw, i]) for v in others)
             expect(
                 False,
                 expected=f"{said}: image {i}, mirrored or not, moved by −{most} … {most} pixels each way, 0 in the gap",
                 actual="another image's pixels" if swapped else "something else",
                 because="nothing else changes: row i stays image i, channels stay together, pixels keep their value.",
-                looks_like=None
-                if swapped
-                else _jitter_guess(given[i], results[draw, i], most),
+                looks_like=None if swapped else _jitter_guess(given[i], results[draw, i], most),
             )
         if n * len(results) < 100:
             continue
@@ -760,28 +591,12 @@ def test_jitter(sandbox):
         if n > 1:
             alike = [len(set(row)) == 1 for row in chosen.tolist()]
             flips = torch.tensor([mirrored for mirrored, _, _ in keys])[chosen]
-            moves = torch.tensor([100 * down + right for _, down, right in keys])[
-                chosen
-            ]
-            one_flip, one_move = (
-                (row == row[:, :1]).all().item() for row in (flips, moves)
-            )
+            moves = torch.tensor([100 * down + right for _, down, right in keys])[chosen]
+            one_flip, one_move = ((row == row[:, :1]).all().item() for row in (flips, moves))
             if len(seen) > 1 and (all(alike) or one_flip or one_move):
-                what = (
-                    "coin"
-                    if one_flip and not one_move
-                    else "shift"
-                    if one_move and not one_flip
-                    else "draw"
-                )
+                what = "coin" if one_flip and not one_move else "shift" if one_move and not one_flip else "draw"
                 looks = f"one {what} for the whole batch: each image needs its own"
-                looks = (
-                    "never mirrored"
-                    if not flips.any()
-                    else "always mirrored"
-                    if flips.all()
-                    else looks
-                )
+                looks = "never mirrored" if not flips.any() else "always mirrored" if flips.all() else looks
                 looks = "never moved" if not moves.any() else looks
                 expect(
                     False,
@@ -791,9 +606,12 @@ def test_jitter(sandbox):
                     looks_like=looks,
                 )
         looks = None
+        repeated = n > 1 and bool((results == results[:1]).all())
         downs, rights = {k[1] for k in seen}, {k[2] for k in seen}
         if len(seen) == 1:
             looks = "nothing is random"
+        elif repeated:
+            looks = "a seed is set inside: every call draws the same"
         elif len({k[0] for k in seen}) == 1:
             looks = "always mirrored" if next(iter(seen))[0] else "never mirrored"
         elif max(*downs, *rights) < most or min(*downs, *rights) > -most:
@@ -803,10 +621,11 @@ def test_jitter(sandbox):
         elif downs == {0} or rights == {0}:
             looks = "images move along one axis only"
         because = f"{said}: {len(keys)} outcomes (mirrored or not, {2 * most + 1}² moves), equally likely."
-        told = {
-            f"{'' if m else 'not '}mirrored, {d} down, {r} right": count
-            for (m, d, r), count in tally.items()
-        }
+        for axis, names in ((0, ("left as they are", "mirrored")), (1, "moved down by"), (2, "moved right by")):
+            totals = _totals(tally, axis)
+            told = {names[v] if axis == 0 else f"{names} {v}": count for v, count in totals.items()}
+            _expect_even(told, n * len(results), len(totals), because, looks)
+        told = {f"{'' if m else 'not '}mirrored, {d} down, {r} right": count for (m, d, r), count in tally.items()}
         _expect_even(told, n * len(results), len(keys), because, looks)
 
 
@@ -824,12 +643,7 @@ def _cifar_views(images, moves=CIFAR_MOVES):
 
 
 VIEWS = {
-    "mnist_views": [
-        "the top left",
-        "the top right",
-        "the bottom left",
-        "the bottom right",
-    ],
+    "mnist_views": ["the top left", "the top right", "the bottom left", "the bottom right"],
     "cifar_views": [
         f"{how}{mirrored}"
         for mirrored in ("", ", mirrored")
@@ -848,25 +662,14 @@ def _view_guess(name, images, view, at, every):
     if name == "mnist_views":
         if resembles(view, images[:, :, 2:26, 2:26]):
             return "the centre crop; the views are the four corners"
-        if any(
-            resembles(view, images[:, :, a : a + 24, b : b + 24])
-            for a in range(5)
-            for b in range(5)
-        ):
-            return (
-                "a crop from another place: not one of the corners, or drawn at random"
-            )
+        if any(resembles(view, images[:, :, a : a + 24, b : b + 24]) for a in range(5) for b in range(5)):
+            return "a crop from another place: not one of the corners, or drawn at random"
         return None
     if resembles(view, torch.roll(images, CIFAR_MOVES[at % 3], (2, 3))):
         return "torch.roll: what leaves on one side comes in on the other; the gap is 0"
-    mirrored_first = [
-        torch.stack([_shifted(one, *move) for one in images.flip(3)])
-        for move in CIFAR_MOVES
-    ]
+    mirrored_first = [torch.stack([_shifted(one, *move) for one in images.flip(3)]) for move in CIFAR_MOVES]
     if at >= 3 and resembles(view, mirrored_first[at % 3]):
-        return (
-            "mirrored first and moved then; these views are the moved images, mirrored"
-        )
+        return "mirrored first and moved then; these views are the moved images, mirrored"
     for down, right_ in itertools.product(range(-2, 3), repeat=2):
         moved = torch.stack([_shifted(one, down, right_) for one in images])
         if resembles(view, moved) or resembles(view, moved.flip(3)):
@@ -885,42 +688,24 @@ def test_views(sandbox):
     images = {name: torch.randn(shape, generator=g) for name, shape in shapes.items()}
     found = sandbox.run(probes.views, *images.values())
     for name, given in images.items():
-        one, right = (
-            found[name],
-            (_mnist_views(given) if name == "mnist_views" else _cifar_views(given)),
-        )
+        one, right = (found[name], (_mnist_views(given) if name == "mnist_views" else _cifar_views(given)))
         expect_type(one["views"], list, because=f"{name} returns its views in a list.")
         count = f"{len(one['views'])} views"
         enough = len(one["views"]) == len(right)
-        single = len(one["views"]) == 1 and resembles(
-            one["views"][0], given[:, :, 2:26, 2:26]
-        )
+        single = len(one["views"]) == 1 and resembles(one["views"][0], given[:, :, 2:26, 2:26])
         looks = "the centre crop only" if single else None
         because = f"{name}: the list of the statement."
-        expect(
-            enough,
-            expected=f"{len(right)} views",
-            actual=count,
-            because=because,
-            looks_like=looks,
-        )
+        expect(enough, expected=f"{len(right)} views", actual=count, because=because, looks_like=looks)
         drawn = any(
-            type(a) is torch.Tensor and not resembles(a, b)
-            for a, b in zip(one["views"], one["again"], strict=False)
+            type(a) is torch.Tensor and not resembles(a, b) for a, b in zip(one["views"], one["again"], strict=False)
         )
         for at, (view, wanted) in enumerate(zip(one["views"], right, strict=True)):
             because = f"{name}: view {at} is {VIEWS[name][at]}."
-            looks = (
-                "drawn at random: another view on the second call" if drawn else None
-            )
+            looks = "drawn at random: another view on the second call" if drawn else None
             looks = looks or _view_guess(name, given, view, at, right)
             expect_shape(view, tuple(wanted.shape), because=because, looks_like=looks)
-            expect_close(
-                view, wanted, because=because, looks_like=looks, rtol=0, atol=1e-7
-            )
-        expect_equal(
-            one["images"], given, because=f"{name} leaves the images as they are."
-        )
+            expect_close(view, wanted, because=because, looks_like=looks, rtol=0, atol=1e-7)
+        expect_equal(one["images"], given, because=f"{name} leaves the images as they are.")
 
 
 # --- test time -----------------------------------------------------------------------------------------
@@ -935,29 +720,17 @@ def test_views(sandbox):
 def test_average(sandbox):
     g = _random(40)
     cases = []
-    for count, n, k, training in (
-        (4, 3, 5, True),
-        (6, 1, 10, False),
-        (1, 4, 3, False),
-        (3, 2, 2, True),
-    ):
+    for count, n, k, training in ((4, 3, 5, True), (6, 1, 10, False), (1, 4, 3, False), (3, 2, 2, True)):
         weight = torch.randn(12, k, generator=g)
         shared = [1.5 * torch.randn(n, 1, 3, 4, generator=g) for _ in range(count)]
         cases.append({"weight": weight, "views": shared, "training": training})
     for case, found in zip(cases, sandbox.run(probes.averages, cases), strict=True):
-        logits = torch.stack(
-            [
-                view.flatten(1).double() @ case["weight"].double()
-                for view in case["views"]
-            ]
-        )
+        logits = torch.stack([view.flatten(1).double() @ case["weight"].double() for view in case["views"]])
         count, n, k = logits.shape
         said = f"{count} views of {n} images, {k} classes"
         right = logits.softmax(2).mean(0)
         guesses = {
-            "the softmax of the mean logits: that lets the surest view outvote the others": logits.mean(
-                0
-            ).softmax(1),
+            "the softmax of the mean logits: that lets the surest view outvote the others": logits.mean(0).softmax(1),
             "the mean of the logits: there is no softmax": logits.mean(0),
             "the sum over the views, not the mean": logits.softmax(2).sum(0),
             "the mean of the log-probabilities": logits.log_softmax(2).mean(0),
@@ -966,28 +739,19 @@ def test_average(sandbox):
             "the largest probability among the views": logits.softmax(2).amax(0),
             "a softmax over the images, not the classes": logits.softmax(1).mean(0),
             "a softmax over the views, not the classes": logits.softmax(0).mean(0),
-            "the share of the views that vote for a class": F.one_hot(
-                logits.argmax(2), k
-            )
-            .double()
-            .mean(0),
-            "a softmax of the mean probabilities: they are probabilities already": right.softmax(
-                1
-            ),
+            "the share of the views that vote for a class": F.one_hot(logits.argmax(2), k).double().mean(0),
+            "a softmax of the mean probabilities: they are probabilities already": right.softmax(1),
             "the classes, not their probabilities": right.argmax(1),
+            "the logarithm of the mean probabilities": right.log(),
             "the median of the views": logits.softmax(2).median(0).values,
-            "the geometric mean of the probabilities": logits.log_softmax(2)
-            .mean(0)
-            .exp(),
+            "the geometric mean of the probabilities": logits.log_softmax(2).mean(0).exp(),
         }
         looks = misconception(found["out"], right, guesses, rtol=1e-4, atol=1e-5)
         noisy = any(call["training"] for call in found["calls"])
         if noisy:
             looks = "the model is in training mode while it is asked: dropout throws half of the pixels away"
         because = f"({said}) the softmax of each view's logits, and the mean of these."
-        expect_close(
-            found["out"], right, because=because, looks_like=looks, rtol=1e-4, atol=1e-5
-        )
+        expect_close(found["out"], right, because=because, looks_like=looks, rtol=1e-4, atol=1e-5)
         expect(
             not noisy,
             expected=f"({said}) every call in eval mode",
@@ -1001,12 +765,15 @@ def test_average(sandbox):
             because="a test needs no gradients; without no_grad every view's activations stay in memory.",
             looks_like="eval() without no_grad(): they are different switches",
         )
-        said_mode = "training" if case["training"] else "eval"
-        looks = (
-            "train() at the end, whatever the mode was"
-            if not case["training"]
-            else "eval mode isn't left again"
+        expect(
+            found["left on"],
+            expected=f"({said}) gradients switched on again afterwards",
+            actual="still off",
+            because="average is called between epochs; the next loss.backward() finds no graph.",
+            looks_like="set_grad_enabled(False) without the way back: a with block ends by itself",
         )
+        said_mode = "training" if case["training"] else "eval"
+        looks = "train() at the end, whatever the mode was" if not case["training"] else "eval mode isn't left again"
         expect(
             all(mode is case["training"] for mode in found["modes"]),
             expected=f"({said}) the model back in {said_mode} mode, in which it came",
@@ -1027,18 +794,11 @@ def _adadelta(start, gradients, l2, how=""):
     eps = 1e-8 if how == "eps" else 1e-6
     rate = 0.01 if how == "rate" else 0.1 if how == "tenth" else 1.0
     params = {k: p.clone() for k, p in start.items()}
-    squares, moves = (
-        {k: torch.zeros_like(p) for k, p in start.items()} for _ in range(2)
-    )
+    squares, moves = ({k: torch.zeros_like(p) for k, p in start.items()} for _ in range(2))
     steps = []
     for step in gradients:
         for k, p in params.items():
-            decays = {
-                "all": True,
-                "defaults": True,
-                "none": False,
-                "biases": p.ndim <= 1,
-            }.get(how, p.ndim > 1)
+            decays = {"all": True, "defaults": True, "none": False, "biases": p.ndim <= 1}.get(how, p.ndim > 1)
             factor = {"double": 2.0, "half": 0.5}.get(how, 1.0)
             g = step[k] + (0 if how == "decoupled" else factor * l2 * decays) * p
             squares[k] = rho * squares[k] + (1 - rho) * g * g
@@ -1064,19 +824,7 @@ OPTIMIZER_WRONG = {
 }
 
 
-OPTIMIZERS = (
-    "SGD",
-    "Adam",
-    "AdamW",
-    "NAdam",
-    "RAdam",
-    "RMSprop",
-    "Adagrad",
-    "Adamax",
-    "Rprop",
-    "ASGD",
-    "LBFGS",
-)
+OPTIMIZERS = ("SGD", "Adam", "AdamW", "NAdam", "RAdam", "RMSprop", "Adagrad", "Adamax", "Rprop", "ASGD", "LBFGS")
 
 
 @check(
@@ -1086,36 +834,16 @@ OPTIMIZERS = (
 )
 def test_optimizer(sandbox):
     g = _random(50)
-    shapes = {
-        "0.weight": (3, 2, 2, 2),
-        "0.bias": (3,),
-        "2.weight": (3, 4),
-        "2.bias": (3,),
-    }
+    shapes = {"0.weight": (3, 2, 2, 2), "0.bias": (3,), "2.weight": (3, 4), "2.bias": (3,)}
     start = {k: torch.randn(s, generator=g, dtype=F64) for k, s in shapes.items()}
-    gradients = [
-        {k: 0.1 * torch.randn(s, generator=g, dtype=F64) for k, s in shapes.items()}
-        for _ in range(4)
-    ]
+    gradients = [{k: 0.1 * torch.randn(s, generator=g, dtype=F64) for k, s in shapes.items()} for _ in range(4)]
     l2 = 0.05
     found, kind = sandbox.run(probes.optimized, start, gradients, l2)
     right = _adadelta(start, gradients, l2)
-    wrong = {
-        text: _adadelta(start, gradients, l2, how)
-        for how, text in OPTIMIZER_WRONG.items()
-    }
-    last = {
-        text: torch.cat([p.flatten() for p in steps[-1].values()])
-        for text, steps in wrong.items()
-    }
+    wrong = {text: _adadelta(start, gradients, l2, how) for how, text in OPTIMIZER_WRONG.items()}
+    last = {text: torch.cat([p.flatten() for p in steps[-1].values()]) for text, steps in wrong.items()}
     stacked = torch.cat([found[-1][k].flatten() for k in start])
-    looks = misconception(
-        stacked,
-        torch.cat([right[-1][k].flatten() for k in start]),
-        last,
-        rtol=1e-7,
-        atol=1e-10,
-    )
+    looks = misconception(stacked, torch.cat([right[-1][k].flatten() for k in start]), last, rtol=1e-7, atol=1e-10)
     still = [k for k in start if torch.equal(found[-1][k], start[k])]
     if still:
         looks = f"it doesn't hold {', '.join(still)}"
@@ -1124,14 +852,7 @@ def test_optimizer(sandbox):
     for i, (step, wanted) in enumerate(zip(found, right, strict=True)):
         for k in start:
             because = f"{k} after step {i + 1} with given gradients and l2={l2}, against the update written out."
-            expect_close(
-                step[k],
-                wanted[k],
-                because=because,
-                looks_like=looks,
-                rtol=1e-9,
-                atol=1e-11,
-            )
+            expect_close(step[k], wanted[k], because=because, looks_like=looks, rtol=1e-9, atol=1e-11)
 
 
 def _run(n, classes, shape, seed, **more):
@@ -1143,14 +864,7 @@ def _run(n, classes, shape, seed, **more):
     weight = 0.1 * torch.randn(inputs, classes, generator=g, dtype=F64)
     bias = torch.randn(classes, generator=g, dtype=F64)
     labels = torch.randint(classes, (n,), generator=g)
-    return {
-        "images": images,
-        "labels": labels,
-        "weight": weight,
-        "bias": bias,
-        "training": False,
-        **more,
-    }
+    return {"images": images, "labels": labels, "weight": weight, "bias": bias, "training": False, **more}
 
 
 RUNS = [
@@ -1169,11 +883,7 @@ def _ids(pixels):
     if type(pixels) is not torch.Tensor or pixels.ndim != 4:
         return None
     numbers = (pixels[:, 0, 0, 0].to(F64) + 0.5) * 255
-    return (
-        numbers.round().long().tolist()
-        if bool((numbers - numbers.round()).abs().max() < 0.01)
-        else None
-    )
+    return numbers.round().long().tolist() if bool((numbers - numbers.round()).abs().max() < 0.01) else None
 
 
 @check(
@@ -1187,79 +897,44 @@ def test_batches(sandbox):
         wanted = [min(size, n - at) for at in range(0, n, size)] * case["epochs"]
         calls, handed = found["calls"], found["augmented"]
         because = f"({said}) the images and labels that were passed stay as they are."
-        expect(
-            found["untouched"],
-            expected="both as before",
-            actual="changed in place",
-            because=because,
-        )
-        sizes = [
-            len(call["x"]) if type(call["x"]) is torch.Tensor else 0 for call in calls
-        ]
+        expect(found["untouched"], expected="both as before", actual="changed in place", because=because)
+        sizes = [len(call["x"]) if type(call["x"]) is torch.Tensor else 0 for call in calls]
         looks = None
         if sizes != wanted:
             per = n // size
             looks = {
-                tuple(
-                    [size] * per * case["epochs"]
-                ): "the smaller last batch is dropped",
-                tuple(
-                    wanted[: len(wanted) // case["epochs"]]
-                ): "one epoch, whatever epochs says",
+                tuple([size] * per * case["epochs"]): "the smaller last batch is dropped",
+                tuple(wanted[: len(wanted) // case["epochs"]]): "one epoch, whatever epochs says",
                 (n,) * case["epochs"]: "all images in one batch: batch_size isn't used",
-                (1,)
-                * (n * case["epochs"]): "one image at a time: batch_size isn't used",
+                (1,) * (n * case["epochs"]): "one image at a time: batch_size isn't used",
             }.get(tuple(sizes))
         because = f"({said}) the sizes of the batches that the model saw."
         expect_equal(sizes, wanted, because=because, looks_like=looks)
         once = len(handed) == case["epochs"] > 1 and all(len(h) == n for h in handed)
         before = len(handed) == 1 < len(wanted)
-        looks = (
-            "augmented once, before training: every epoch shows the same pictures"
-            if before
-            else None
-        )
-        looks = looks or (
-            "augmented once per epoch, all images at once" if once else None
-        )
+        looks = "augmented once, before training: every epoch shows the same pictures" if before else None
+        looks = looks or ("augmented once per epoch, all images at once" if once else None)
         looks = looks or ("augment isn't called" if not handed else None)
         if not once:
             because = f"({said}) augment is called for each batch."
-            expect_equal(
-                [len(h) for h in handed], wanted, because=because, looks_like=looks
-            )
+            expect_equal([len(h) for h in handed], wanted, because=because, looks_like=looks)
         visits = []
-        for call, given in zip(
-            calls, handed if not once else [None] * len(calls), strict=True
-        ):
+        for call, given in zip(calls, handed if not once else [None] * len(calls), strict=True):
             looks = None
             if type(given) is torch.Tensor:
                 raw = _ids(given) is None and _ids(given / 255 - 0.5) is not None
-                looks = (
-                    "augment gets raw bytes: the images aren't scaled" if raw else None
-                )
+                looks = "augment gets raw bytes: the images aren't scaled" if raw else None
                 twice = resembles(call["x"], given * 4 + 3)
                 skipped = resembles(call["x"], given)
                 looks = looks or ("augmented twice" if twice else None)
-                looks = looks or (
-                    "what augment returns isn't used" if skipped else None
-                )
+                looks = looks or ("what augment returns isn't used" if skipped else None)
                 because = f"({said}) the model gets what augment returns (here 2 · x + 1), nothing else."
-                expect_close(
-                    call["x"],
-                    given * 2 + 1,
-                    because=because,
-                    looks_like=looks,
-                    rtol=1e-5,
-                    atol=1e-5,
-                )
+                expect_close(call["x"], given * 2 + 1, because=because, looks_like=looks, rtol=1e-5, atol=1e-5)
             ids = _ids((call["x"] - 1) / 2)
             known = ids is not None and all(0 <= i < n for i in ids)
             if known:
                 right = case["images"][ids].double() / 255 - 0.5
-                known = resembles(
-                    (call["x"].double() - 1) / 2, right, rtol=1e-4, atol=1e-4
-                )
+                known = resembles((call["x"].double() - 1) / 2, right, rtol=1e-4, atol=1e-4)
             expect(
                 bool(known),
                 expected=f"({said}) whole images, scaled by scale, in augment and then in the model",
@@ -1269,17 +944,10 @@ def test_batches(sandbox):
             )
             visits.append(ids)
         batches = len(wanted) // case["epochs"]
-        epochs = [
-            list(itertools.chain(*visits[at : at + batches]))
-            for at in range(0, len(visits), batches)
-        ]
+        epochs = [list(itertools.chain(*visits[at : at + batches])) for at in range(0, len(visits), batches)]
         for number, order in enumerate(epochs):
             seen = len(set(order))
-            looks = (
-                "drawn with replacement: some come twice, others never"
-                if seen < n
-                else None
-            )
+            looks = "drawn with replacement: some come twice, others never" if seen < n else None
             expect(
                 seen == n,
                 expected=f"({said}) each of {n} images once in epoch {number + 1}",
@@ -1290,11 +958,7 @@ def test_batches(sandbox):
         if n > 5:
             stored = any(order == list(range(n)) for order in epochs)
             repeated = len({tuple(order) for order in epochs}) < len(epochs)
-            looks = (
-                "the stored order: nothing is shuffled"
-                if stored
-                else "one order, drawn once, for all epochs"
-            )
+            looks = "the stored order: nothing is shuffled" if stored else "one order, drawn once, for all epochs"
             expect(
                 not stored and not repeated,
                 expected=f"({said}) a new random order in each epoch",
@@ -1304,28 +968,19 @@ def test_batches(sandbox):
             )
         because = f"({said}) train puts the model into training mode, with all its layers; it came in eval mode."
         right_mode = all(call["training"] for call in calls)
-        expect(
-            right_mode,
-            expected="training mode in every call",
-            actual="eval mode",
-            because=because,
-        )
+        expect(right_mode, expected="training mode in every call", actual="eval mode", because=because)
 
 
 def _trajectory(case, calls, how=""):
     """Parameters before each call and at the end, for the batches that the model saw. `how`: a mistake to make."""
     params = {"weight": case["weight"], "bias": case["bias"]}
-    squares, moves, old = (
-        {k: torch.zeros_like(p) for k, p in params.items()} for _ in range(3)
-    )
+    squares, moves, old = ({k: torch.zeros_like(p) for k, p in params.items()} for _ in range(3))
     batches = -(-len(case["images"]) // case["batch_size"])
     path = []
     for number, call in enumerate(calls):
         path.append(params)
         if how == "optimizer per epoch" and number % batches == 0:
-            squares, moves = (
-                {k: torch.zeros_like(p) for k, p in params.items()} for _ in range(2)
-            )
+            squares, moves = ({k: torch.zeros_like(p) for k, p in params.items()} for _ in range(2))
         labels = case["labels"][_ids((call["x"] - 1) / 2)]
         if how == "stored labels":
             at = number % batches * case["batch_size"]
@@ -1333,18 +988,10 @@ def _trajectory(case, calls, how=""):
         leaves = {k: p.clone().requires_grad_(True) for k, p in params.items()}
         logits = call["x"].to(F64).flatten(1) @ leaves["weight"] + leaves["bias"]
         logits = logits.softmax(1) if how == "softmax" else logits
-        loss = F.cross_entropy(
-            logits, labels, reduction="sum" if how == "sum" else "mean"
-        )
+        loss = F.cross_entropy(logits, labels, reduction="sum" if how == "sum" else "mean")
         loss = -loss if how == "negated" else loss
-        loss = (
-            F.mse_loss(logits, F.one_hot(labels, logits.shape[1]).double())
-            if how == "mse"
-            else loss
-        )
-        grads = dict(
-            zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True)
-        )
+        loss = F.mse_loss(logits, F.one_hot(labels, logits.shape[1]).double()) if how == "mse" else loss
+        grads = dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
         if how == "no zero_grad" or (how == "zero_grad per epoch" and number % batches):
             grads = {k: g + old[k] for k, g in grads.items()}
         old = grads
@@ -1353,6 +1000,7 @@ def _trajectory(case, calls, how=""):
             "l2 1e-3": 1e-3,
             "l2 1e-4": 1e-4,
             "l2 over batch": case["l2"] / case["batch_size"],
+            "l2 twice": 2 * case["l2"],
         }
         l2 = others.get(how, case["l2"])
         after = {}
@@ -1375,6 +1023,7 @@ TRAIN_WRONG = {
     "l2 ignored": "l2 isn't passed on",
     "l2 1e-3": "l2 isn't passed on: it is 0.001, whatever the call says",
     "l2 1e-4": "l2 isn't passed on: it is 0.0001, whatever the call says",
+    "l2 twice": "the L2 counts twice: once in the optimizer, once more in the loss",
     "l2 over batch": "the L2 is divided by the batch size",
     "softmax": "a softmax before cross_entropy, which applies one itself",
     "stored labels": "the labels stay in their stored order while the images are shuffled",
@@ -1394,25 +1043,13 @@ def test_steps(sandbox):
         said = _told(case)
         path = [*(call["parameters"] for call in found["calls"]), found["parameters"]]
         right = _trajectory(case, found["calls"])
-        ends = {
-            text: partial(_end, case, found["calls"], how)
-            for how, text in TRAIN_WRONG.items()
-        }
-        looks = misconception(
-            _flat(path[-1]), _flat(right[-1]), ends, rtol=1e-6, atol=1e-9
-        )
+        ends = {text: partial(_end, case, found["calls"], how) for how, text in TRAIN_WRONG.items()}
+        looks = misconception(_flat(path[-1]), _flat(right[-1]), ends, rtol=1e-6, atol=1e-9)
         for number, (got, wanted) in enumerate(zip(path, right, strict=True)):
             after = f"after {number} step{'' if number == 1 else 's'}"
             for key in ("weight", "bias"):
                 because = f"({said}) the model's {key} {after}, worked out for the batches it saw."
-                expect_close(
-                    got[key],
-                    wanted[key],
-                    because=because,
-                    looks_like=looks,
-                    rtol=1e-6,
-                    atol=1e-8,
-                )
+                expect_close(got[key], wanted[key], because=because, looks_like=looks, rtol=1e-6, atol=1e-8)
 
 
 def _end(case, calls, how):
@@ -1426,14 +1063,7 @@ def _flat(params):
 # --- real training -------------------------------------------------------------------------------------
 
 UNSEEN = 1_500
-EVERYTHING = [
-    "test_gradients",
-    "test_start",
-    "test_scale",
-    "test_views",
-    "test_average",
-    "test_steps",
-]
+EVERYTHING = ["test_gradients", "test_start", "test_scale", "test_views", "test_average", "test_steps"]
 BUDGETS = {"MnistNet": (5_000, 2, 20, 1e-3), "CifarNet": (8_000, 2, 16, 1e-4)}
 CHANCE = 0.01
 BARS = {
@@ -1450,26 +1080,15 @@ def _learns(sandbox, data, name, source, because):
     count, epochs, batch_size, l2 = BUDGETS[name]
     images, labels = pictures.sample("train", min(count, len(pictures.train)), seed=70)
     unseen, answers = pictures.sample("test", min(UNSEEN, len(pictures.test)), seed=71)
-    order = torch.randperm(
-        10, generator=_random(72)
-    )  # class ids of our own: only what was learned here counts
-    found = sandbox.run(
-        probes.learned, name, images, order[labels], unseen, epochs, batch_size, l2
-    )
+    order = torch.randperm(10, generator=_random(72))  # class ids of our own: only what was learned here counts
+    found = sandbox.run(probes.learned, name, images, order[labels], unseen, epochs, batch_size, l2)
     right = order[answers]
 
     def accuracy(probabilities):
-        expect_shape(
-            probabilities,
-            (len(unseen), 10),
-            because="one row of probabilities for each image.",
-        )
+        expect_shape(probabilities, (len(unseen), 10), because="one row of probabilities for each image.")
         return float((probabilities.argmax(1) == right).double().mean())
 
-    averaged, singles = (
-        accuracy(found["averaged"]),
-        [accuracy(p) for p in found["singles"]],
-    )
+    averaged, singles = (accuracy(found["averaged"]), [accuracy(p) for p in found["singles"]])
     single = sum(singles) / len(singles)
     plain, bar = accuracy(found["middle"]), BARS[name, sandbox.source]
     sandbox.measure("accuracy", round(averaged, 4))
@@ -1479,11 +1098,7 @@ def _learns(sandbox, data, name, source, because):
         f"{averaged:.1%} of {len(unseen)} unseen images with {len(singles)} views averaged; a single view "
         f"{single:.1%} (from {min(singles):.1%} to {max(singles):.1%}); {middle} {plain:.1%}"
     )
-    looks = (
-        "about chance: images and labels, or training and test, don't belong together"
-        if averaged < 0.2
-        else None
-    )
+    looks = "about chance: images and labels, or training and test, don't belong together" if averaged < 0.2 else None
     budget = f"{len(images):,} images × {epochs} epochs, batches of {batch_size}"
     looks = looks or "training ends early, or a part of the images is never used"
     expect_at_least(averaged, bar, because=f"{budget}. {because}", looks_like=looks)
@@ -1498,13 +1113,7 @@ def _learns(sandbox, data, name, source, because):
     after=[*EVERYTHING, "test_random_crop"],
 )
 def test_mnist(sandbox, data):
-    _learns(
-        sandbox,
-        data,
-        "MnistNet",
-        "mnist",
-        "A linear model gets 90 % of real digits, uncropped.",
-    )
+    _learns(sandbox, data, "MnistNet", "mnist", "A linear model gets 90 % of real digits, uncropped.")
 
 
 @check(
@@ -1514,10 +1123,4 @@ def test_mnist(sandbox, data):
     after=[*EVERYTHING, "test_jitter"],
 )
 def test_cifar(sandbox, data):
-    _learns(
-        sandbox,
-        data,
-        "CifarNet",
-        "cifar10",
-        "A linear model gets 37 % of real photographs, guessing 10 %.",
-    )
+    _learns(sandbox, data, "CifarNet", "cifar10", "A linear model gets 37 % of real photographs, guessing 10 %.")

@@ -62,12 +62,8 @@ def started(candidate, count):
         found[name] = {key: torch.stack([net[key] for net in nets]) for key in nets[0]}
 
     def others():
-        parts = [
-            nn.Conv2d(4, 10, (3, 7)),
-            nn.Conv2d(8, 20, 3, groups=4, bias=False),
-            nn.BatchNorm2d(5),
-        ]
-        net = nn.Sequential(nn.Sequential(*parts), nn.Linear(60, 20))
+        parts = [nn.Conv2d(4, 10, (3, 7)), nn.Conv2d(8, 20, 3, groups=4, bias=False), nn.BatchNorm2d(5)]
+        net = nn.Sequential(nn.Sequential(*parts), nn.Linear(60, 20), nn.Linear(20, 1))
         with torch.no_grad():
             net[0][2].weight.fill_(3.0)
         candidate.init_(net)
@@ -112,12 +108,8 @@ def views(candidate, mnist, cifar):
         again = getattr(candidate, name)(given)
         usable = isinstance(result, (list, tuple, torch.Tensor))
         found[name] = {
-            "views": [v.clone() if isinstance(v, torch.Tensor) else v for v in result]
-            if usable
-            else result,
-            "again": [v.clone() if isinstance(v, torch.Tensor) else v for v in again]
-            if usable
-            else again,
+            "views": [v.clone() if isinstance(v, torch.Tensor) else v for v in result] if usable else result,
+            "again": [v.clone() if isinstance(v, torch.Tensor) else v for v in again] if usable else again,
             "images": given,
         }
     return found
@@ -137,9 +129,7 @@ class Toy(nn.Module):
 
     def forward(self, x):
         modes = [module.training for module in self.modules()]
-        self.calls.append(
-            {"training": any(modes), "grad": torch.is_grad_enabled(), "images": len(x)}
-        )
+        self.calls.append({"training": any(modes), "grad": torch.is_grad_enabled(), "images": len(x)})
         return self.inner(x) @ self.weight
 
 
@@ -150,11 +140,14 @@ def averages(candidate, cases):
         model.train(case["training"])
         given = [view.clone() for view in case["views"]]
         out = probing.call(candidate.average, model, given)
+        left_on = torch.is_grad_enabled()
+        torch.set_grad_enabled(True)
         found.append(
             {
                 "out": out,
                 "records": bool(getattr(out, "requires_grad", False)),
                 "calls": model.calls,
+                "left on": left_on,
                 "modes": [module.training for module in model.modules()],
                 "views": given,
             }
@@ -167,9 +160,7 @@ def averages(candidate, cases):
 
 def optimized(candidate, state, gradients, l2):
     """Parameters after each step with given gradients, and the optimizer's class."""
-    model = nn.Sequential(nn.Conv2d(2, 3, 2), nn.Flatten(), nn.Linear(4, 3)).to(
-        torch.float64
-    )
+    model = nn.Sequential(nn.Conv2d(2, 3, 2), nn.Flatten(), nn.Linear(4, 3)).to(torch.float64)
     model.load_state_dict(state)
     optimizer = candidate.make_optimizer(model, l2)
     steps = []
@@ -194,9 +185,7 @@ class Recorder(nn.Module):
     def forward(self, x):
         modes = [module.training for module in self.modules()]
         seen = x.detach().clone() if isinstance(x, torch.Tensor) else x
-        self.calls.append(
-            {"x": seen, "training": all(modes), "parameters": probing.parameters(self)}
-        )
+        self.calls.append({"x": seen, "training": all(modes), "parameters": probing.parameters(self)})
         return x.to(torch.float64).flatten(1) @ self.weight + self.bias
 
 
@@ -214,24 +203,13 @@ def trained(candidate, cases):
             return images * 2 + 1
 
         images, labels = case["images"].clone(), case["labels"].clone()
-        candidate.train(
-            model,
-            images,
-            labels,
-            augment,
-            case["epochs"],
-            case["batch_size"],
-            case["l2"],
-        )
+        candidate.train(model, images, labels, augment, case["epochs"], case["batch_size"], case["l2"])
         found.append(
             {
                 "calls": model.calls,
                 "augmented": augmented,
                 "parameters": probing.parameters(model),
-                "untouched": bool(
-                    torch.equal(images, case["images"])
-                    and torch.equal(labels, case["labels"])
-                ),
+                "untouched": bool(torch.equal(images, case["images"]) and torch.equal(labels, case["labels"])),
             }
         )
     return found
@@ -246,15 +224,7 @@ def learned(candidate, name, images, labels, unseen, epochs, batch_size, l2):
         return candidate.random_crop(images, 24)
 
     with probing.live(total=epochs * -(-len(images) // batch_size)):
-        candidate.train(
-            net,
-            images,
-            labels,
-            crop if mnist else candidate.jitter,
-            epochs,
-            batch_size,
-            l2,
-        )
+        candidate.train(net, images, labels, crop if mnist else candidate.jitter, epochs, batch_size, l2)
     scaled = candidate.scale(unseen)
     views = list((candidate.mnist_views if mnist else candidate.cifar_views)(scaled))
     middle = scaled[:, :, 2:26, 2:26] if mnist else scaled
