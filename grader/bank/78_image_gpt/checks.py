@@ -196,7 +196,7 @@ def test_kmeans(sandbox):
     clouds = _clouds(centres, 60, 0.03, 4)
     few = torch.rand(6, 1, generator=g)
     black = torch.cat([torch.zeros(200, 1), torch.rand(60, 1, generator=g)])
-    cases = [[clouds, 4, 0], [clouds, 4, 3], [few, 6, 0], [black, 6, 20]]
+    cases = [[clouds, 4, 0], [clouds, 4, 3], [few, 6, 0], [black, 6, 40]]
     found = sandbox.run(probes.clustered, cases)
     for (pixels, k, steps), one in zip(cases, found, strict=True):
         said = f"{len(pixels)} pixels, k={k}, steps={steps}"
@@ -227,24 +227,24 @@ def test_kmeans(sandbox):
         looks = "drawn with replacement: randint may give the same pixel twice"
         because = f"({said}) k different rows."
         expect(unique, expected="each row once at most", actual="one of them twice", because=because, looks_like=looks)
-    right, more = starts, None
-    for _ in range(3):
-        right = _step(clouds, right)
-    more = _step(clouds, right)
+    path = [starts]
+    for _ in range(4):
+        path.append(_step(clouds, path[-1]))
+    right, more = path[3:]
     guesses = {
-        "one step, whatever steps says": lambda: _step(clouds, starts),
+        "one step, whatever steps says": path[1],
         "no step is made": starts,
         "one step too many": more,
-        "one step too few": lambda: _step(clouds, _step(clouds, starts)),
+        "one step too few": path[2],
     }
-    alive = all(len(set(_nearest(clouds, c).tolist())) == 4 for c in (starts, right))
+    alive = all(len(set(_nearest(clouds, c).tolist())) == 4 for c in path)
     if alive:
         looks = misconception(moved, right, guesses, rtol=1e-4, atol=1e-5)
         because = "(240 pixels, k=4) three steps from the start that the same generator gives with steps=0."
         expect_close(moved, right, because=because, looks_like=looks, rtol=1e-4, atol=1e-5)
     codes = found[3]["runs"][0]
     used = len(set(_nearest(black, codes).tolist()))
-    because = "(260 pixels, 200 of them 0, k=6, 20 steps) some codes start at 0 and die; drawn anew, they find others."
+    because = "(260 pixels, 200 of them 0, k=6, 40 steps) some codes start at 0 and die; drawn anew, they find others."
     expect_at_least(used, 5, because=because, unit=" codes with pixels")
 
 
@@ -574,7 +574,7 @@ def test_places(sandbox):
 
 
 @check(
-    "A new model guesses: its loss is near ln k, and all of it hears from the loss",
+    "A new model guesses: its rows are logits, its loss is near ln k, and all of it hears from the loss",
     points=5,
     why="ln 8 = 2.08 for eight codes: what starts far above it begins with a wrong opinion.",
     after=["test_causal"],
@@ -591,6 +591,16 @@ def test_fresh(sandbox):
         because = f"{said}: the loss on random tokens, ±0.3; ln {k} = {math.log(k):.2f}."
         looks = "the logits are too large from the start" if loss > math.log(k) else None
         expect_close(loss, math.log(k), because=because, looks_like=looks, rtol=0, atol=0.3)
+        rows = found["shaken"].double()
+        looks = "an activation on the logits"
+        looks = (
+            "a softmax at the end: the loss and the draw apply it"
+            if bool((rows.sum(2) - 1).abs().max() < 1e-6)
+            else looks
+        )
+        because = f"{said}, its weights moved at random: logits may have any sign, or no code can become unlikely."
+        negative = bool((rows < 0).any())
+        expect(negative, expected="logits below 0, too", actual="none", because=because, looks_like=looks)
         because = f"{said}: every parameter has a say in the logits."
         silent = f"none for {', '.join(found['silent'][:3])}{' …' if len(found['silent']) > 3 else ''}"
         looks = "a part that forward doesn't use, or whose gradient is cut off"

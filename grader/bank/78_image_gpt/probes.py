@@ -122,9 +122,10 @@ def fresh(candidate, cases):
         with torch.no_grad():
             logits = model(tokens[:, :-1])
         shaken = _livened(model, 7)
-        shaken(tokens[:, :-1]).square().sum().backward()
+        rows = shaken(tokens[:, :-1])
+        rows.square().sum().backward()
         silent = [k for k, g in probing.gradients(shaken).items() if g is None or not g.abs().sum() > 0]
-        found.append({"logits": logits, "silent": silent})
+        found.append({"logits": logits, "shaken": rows, "silent": silent})
     return found
 
 
