@@ -92,10 +92,14 @@ def starts(candidate, inputs, seeds):
 
 
 def _network(candidate, noise):
-    """A new network; with `noise`, every parameter is moved by that much of a normal number."""
+    """A new network. With `noise`, every parameter is moved by that much of a normal number.
+
+    Parameters that start far too large are made smaller then, so that tanh can still be undone.
+    """
     model = candidate.LeNet1989()
     with torch.no_grad():
-        for p in model.parameters():
+        for p in model.parameters() if noise else ():
+            p.mul_(min(1.0, 0.5 / max(float(p.abs().max()), 1e-9)))
             p.add_(noise * torch.randn_like(p))
     return model
 
