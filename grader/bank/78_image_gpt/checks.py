@@ -601,6 +601,11 @@ def test_fresh(sandbox):
         because = f"{said}, its weights moved at random: logits may have any sign, or no code can become unlikely."
         negative = bool((rows < 0).any())
         expect(negative, expected="logits below 0, too", actual="none", because=because, looks_like=looks)
+        because = f"{said}: optimizers go through parameters(), checkpoints through state_dict()."
+        looks = "a tensor or layer that isn't registered: nn.Parameter, and attributes of the module itself, are"
+        loose = ", ".join(str(tuple(shape)) for shape in found["loose"][:3])
+        wanted, told = "only parameters of the model to be trained", f"a gradient for a tensor {loose} that is none"
+        expect(not found["loose"], expected=wanted, actual=told, because=because, looks_like=looks)
         because = f"{said}: every parameter has a say in the logits."
         silent = f"none for {', '.join(found['silent'][:3])}{' …' if len(found['silent']) > 3 else ''}"
         looks = "a part that forward doesn't use, or whose gradient is cut off"

@@ -114,6 +114,21 @@ def answers(candidate, options, batches, seed):
         return [probing.call(model, tokens.clone()) for tokens in batches]
 
 
+def _loose(out, model):
+    """Shapes of the tensors that ask for a gradient of `out` and aren't parameters of the model."""
+    held, seen, found, nodes = {id(p) for p in model.parameters()}, set(), [], [out.grad_fn]
+    while nodes:
+        node = nodes.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        leaf = getattr(node, "variable", None)
+        if isinstance(leaf, torch.Tensor) and id(leaf) not in held:
+            found.append(list(leaf.shape))
+        nodes += [function for function, _ in node.next_functions]
+    return found
+
+
 def fresh(candidate, cases):
     """Logits of new models, and which parameters get a gradient from the sum of squares of shaken ones."""
     found = []
@@ -123,9 +138,10 @@ def fresh(candidate, cases):
             logits = model(tokens[:, :-1])
         shaken = _livened(model, 7)
         rows = shaken(tokens[:, :-1])
+        loose = _loose(rows, shaken)
         rows.square().sum().backward()
         silent = [k for k, g in probing.gradients(shaken).items() if g is None or not g.abs().sum() > 0]
-        found.append({"logits": logits, "shaken": rows, "silent": silent})
+        found.append({"logits": logits, "shaken": rows, "loose": loose, "silent": silent})
     return found
 
 
