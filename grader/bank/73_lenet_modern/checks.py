@@ -105,7 +105,7 @@ def _expect_start(nets, said):
 
 def _forward(state, x, how="", activation="tanh"):
     """Logits with these parameters. `how`: a mistake to make."""
-    p, x = {name: v.double() for name, v in state.items()}, x.double()
+    p, x = {name: v.double() for name, v in state.items()}, x.double()  # what requires gradients keeps them
     act = torch.tanh if activation == "tanh" else torch.relu
 
     def a(layer, sums):
@@ -163,6 +163,20 @@ def _expect_logits(found, state, images, given, texts):
         if named is None and given.get("dropout") and _random_zeros(found):
             named = dropping
         expect_close(found[how], right, because=because, looks_like=named, rtol=1e-3, atol=1e-3)
+    _expect_gradients(found["gradients"], state, images, said, activation=activation)
+
+
+def _expect_gradients(found, state, images, said, **how):
+    """Every parameter's gradient of the outputs' sum, weighted by class, against autograd on the oracle."""
+    leaves = {name: v.double().requires_grad_(True) for name, v in state.items()}
+    (_forward(leaves, images, **how) * torch.linspace(-1, 1, 10).double()).sum().backward()
+    cut = "the graph is cut, by detach, .data or no_grad: what lies before it never learns"
+    for name, leaf in leaves.items():
+        because = f"{said}: the gradient for {name}."
+        expect_tensor(found.get(name), because=because, looks_like=cut)
+        gone = cut if not bool(found[name].any()) else None
+        scale = float(leaf.grad.abs().max())
+        expect_close(found[name], leaf.grad, because=because, looks_like=gone, rtol=1e-3, atol=1e-4 * scale)
 
 
 def _random_zeros(found):
@@ -186,6 +200,7 @@ def test_logits(sandbox):
     given = _forward(state, images, "end tanh")
     because = "LeNet1989, which is given, still is the network of 1989."
     expect_close(found["given"], given, because=because, rtol=1e-3, atol=1e-3)
+    _expect_gradients(found["given_gradients"], state, images, "LeNet1989, which is given", how="end tanh")
     for options_, row in zip(options, found["modern"], strict=True):
         _expect_logits(row, state, images, options_, {**ENDS, **SCALE})
 
@@ -442,6 +457,10 @@ def _counts_story(counts, pairs):
         return "+1 never comes: randint's upper end isn't included"
     if MOVES[4] in never and len(never) == 1:
         return "every image is moved: staying in place is one of the nine"
+    if len(never) == 6 and (all(dy for dy, _ in never) or all(dx for _, dx in never)):
+        return "moved along one axis only: down and to the right each draw a number"
+    if all(-1 in move for move in never) and len(never) == 5:
+        return "-1 never comes: only down and to the right"
     return f"{len(never)} of the nine moves never come"
 
 
@@ -684,6 +703,10 @@ def _dropout_story(y, kept, p):
         return "one mask for the whole batch: each image draws its own"
     if torch.equal(zero[:, [0, 0, 0]], zero[:, 1:4]) and n:
         return "whole planes are dropped (dropout2d): here it is single units"
+    kept_ratios = [r[~z] for r, z in zip(ratio.T, zero.T, strict=True)]
+    steady = all(resembles(r, r[:1].expand(len(r))) for r in kept_ratios)
+    if steady and abs(share - p) < 0.05:
+        return "dropped before the activation: it is tanh's results that are dropped and scaled"
     if abs(share - p) > 0.05:
         return f"the share that is dropped isn't {p:g}"
     return None
@@ -796,6 +819,7 @@ def test_misses(sandbox):
         story = {rolled: "counted in training mode: model.eval() is missing", n - count: "the hits are counted"}
         order = [n - count, rolled] if not row["came_in"] else [rolled, n - count]
         looks = next((story[v] for v in order if v == row["count"] and v != count), None)
+        looks = looks if row["as_given"] else "the model is given other images: nothing is shifted in evaluation"
         shown = describe(row["count"])
         expect(row["count"] == count, expected=str(count), actual=shown, because=because, looks_like=looks)
         expect(
@@ -811,6 +835,13 @@ def test_misses(sandbox):
             actual="a forward pass with gradients on",
             because="eval() doesn't switch gradients off; torch.no_grad() does.",
             looks_like="torch.no_grad() is missing",
+        )
+        expect(
+            row["recording_afterwards"],
+            expected="gradients on again afterwards",
+            actual="gradients off",
+            because="the next pass needs them: its backward() would fail.",
+            looks_like="torch.set_grad_enabled(False) as a statement stays; a with block ends",
         )
 
 
@@ -903,6 +934,9 @@ def _expect_rates(row, plan, said):
     texts = {
         "the rate stays what it was at the start": torch.tensor(constant),
         "the rate falls from step to step; it belongs to the pass": torch.tensor(each),
+        "each pass has the rate of the next: passes are counted from 0": torch.tensor(
+            rates[batches:] + [last] * batches
+        ),
         "first and last aren't passed on to rate": torch.tensor([
             _rate(k, plan["passes"]) for k in range(plan["passes"]) for _ in range(batches)
         ]),

@@ -39,16 +39,27 @@ def _loaded(model, state):
     return model
 
 
+def _with_gradients(model, images):
+    """Outputs, and the gradients of their sum, weighted by class, for every parameter."""
+    output = model(images)
+    if isinstance(output, torch.Tensor) and output.requires_grad and output.shape == (len(images), 10):
+        (output * torch.linspace(-1, 1, 10)).sum().backward()
+    return output, probing.gradients(model)
+
+
 def logits(candidate, state, images, options):
-    """Outputs in eval mode of networks with these parameters, and of the network of 1989."""
+    """Outputs and gradients in eval mode of networks with these parameters, and of the network of 1989."""
     found = []
     for given in options:
         model = _loaded(candidate.LeNetModern(**given), state).eval()
+        together, gradients = _with_gradients(model, images)
         found.append({
-            "together": model(images),
+            "together": together,
+            "gradients": gradients,
             "single": torch.cat([model(images[i : i + 1]) for i in range(len(images))]),
         })
-    return {"modern": found, "given": _loaded(candidate.LeNet1989(), state)(images)}
+    given, gradients = _with_gradients(_loaded(candidate.LeNet1989(), state), images)
+    return {"modern": found, "given": given, "given_gradients": gradients}
 
 
 def first_logits(candidate, options, seeds, images):
@@ -249,10 +260,11 @@ class Fickle(nn.Module):
     def __init__(self):
         super().__init__()
         self.drop, self.scale = nn.Dropout(0.5), nn.Parameter(torch.ones(()))
-        self.recorded = []
+        self.recorded, self.given = [], []
 
     def forward(self, x):
         self.recorded.append(torch.is_grad_enabled())
+        self.given.append(x.detach().clone())
         rows = self.scale * x[:, 0, 0, :10]
         return rows.roll(1, 1) if self.training or self.drop.training else rows
 
@@ -269,7 +281,10 @@ def missed(candidate, cases):
                 "left_in": model.training,
                 "parts": model.drop.training,
                 "recorded": any(model.recorded),
+                "as_given": torch.equal(torch.cat(model.given), images) if model.given else True,
+                "recording_afterwards": torch.is_grad_enabled(),
             })
+            torch.set_grad_enabled(True)
     return found
 
 
