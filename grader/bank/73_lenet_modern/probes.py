@@ -242,8 +242,9 @@ def fits(candidate, weight, bias, images, labels, options):
         given = dict(given)
         if given.pop("as_it_is", False):
             given["augment"] = None
+        count = given.pop("count", len(images))
         with _steps() as steps:
-            losses = candidate.fit(model, images, labels, **given)
+            losses = candidate.fit(model, images[:count], labels[:count], **given)
         found.append({
             "steps": steps,
             "losses": losses,
