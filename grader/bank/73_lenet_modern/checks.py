@@ -748,7 +748,7 @@ def _expect_dropped(twice, whole, p, said, state, image, tanh):
     if tanh:  # H3's tanh comes after the scaling: undo it
         y, whole = y.clamp(-1 + 1e-7, 1 - 1e-7).atanh(), whole.atanh()
     story = partial(_dropout_story, torch.where(y.abs() < 1e-6, 0.0, y), whole, p)
-    zero = y.abs() < 1e-6
+    zero = (y.abs() < 1e-6) & (p > 0)
     right = torch.where(zero, torch.zeros_like(y), scale * whole.expand(y.shape))
     fits = resembles(y, right, rtol=1e-3, atol=1e-3)
     because = (
@@ -757,7 +757,9 @@ def _expect_dropped(twice, whole, p, said, state, image, tanh):
     )
     because = because if p else f"{said} in training mode: a dropout of 0 drops nothing."
     values = y[~zero] / whole.expand(y.shape)[~zero]
-    if not p and not bool((y == y[:1]).all()):
+    if not p and not bool(y.any()):
+        story = partial(str, "everything is dropped: without the argument nothing should be")
+    elif not p and not bool((y == y[:1]).all()):
         story = partial(str, "something random in forward without dropout: shifts belong into augment, not the network")
     expect(
         fits,
