@@ -79,8 +79,8 @@ def test_every_attempt_keeps_its_pictures_large_enough_to_see(practice: Practice
     assert done.returncode == 0
     (practice.home / "exercises" / f"{tiny_kit.ADD}.py").write_text(WRONG, "utf-8")
     assert practice("check", "01").returncode == 1
-    assert [path.name for path in _kept(practice)] == ["1-red-then-blue.png", "2-red-then-blue.png"]
-    assert ".practice/pictures/01_tiny_add/1-red-then-blue.png" in done.stdout + done.stderr
+    assert [path.name for path in _kept(practice)] == ["1-sum.png", "2-sum.png"]
+    assert ".practice/pictures/01_tiny_add/1-sum.png" in done.stdout + done.stderr
     with Image.open(_kept(practice)[0]) as image:
         assert image.size == (9 * 56, 4 * 56)
         assert image.getpixel((0, 0)) == (255, 0, 0) and image.getpixel((9 * 56 - 1, 0)) == (0, 0, 255)

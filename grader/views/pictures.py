@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import re
 from pathlib import Path
 from typing import Final
 
@@ -56,18 +55,16 @@ def drawn(console: Console, picture: Picture) -> list[Text]:
 
 
 def save_pictures(card: Scorecard, folder: Path, attempt: int) -> list[Path]:
-    """Write each picture as `ATTEMPT-title.png` into `folder`; the files.
+    """Write each picture as `ATTEMPT-check.png` into `folder`; the files.
 
     Raises PracticeError saying what the system said.
     """
     saved: list[Path] = []
-    for picture in pictures(card):
-        title = re.sub(r"[^a-z0-9]+", "-", picture.title.lower()).strip("-")[:60] or "picture"
-        path = folder / f"{attempt}-{title}.png"
-        if path in saved:
-            path = folder / f"{attempt}-{title}-{len(saved) + 1}.png"
-        write_atomic(path, _enlarged(picture))
-        saved.append(path)
+    for record in card.checks:
+        for n, picture in enumerate(record.pictures):
+            name = f"{attempt}-{record.id.removeprefix('test_')}" + (f"-{n + 1}" if n else "")
+            saved.append(folder / f"{name}.png")
+            write_atomic(saved[-1], _enlarged(picture))
     return saved
 
 
