@@ -95,7 +95,7 @@ def _clouds(centres, each, spread, seed):
 def test_step(sandbox):
     g = _random(1)
     cases = []
-    for m, k, channels in ((40, 3, 1), (200, 5, 3), (7, 1, 2), (90, 8, 1)):
+    for m, k, channels in ((40, 3, 1), (200, 5, 3), (7, 1, 2), (90, 8, 1), (6, 6, 2)):
         pixels = torch.rand(m, channels, generator=g)
         cases.append([pixels, pixels[torch.randperm(m, generator=g)[:k]]])
     for (pixels, codes), found in zip(cases, sandbox.run(probes.stepped, cases), strict=True):
@@ -479,6 +479,17 @@ def test_shapes(sandbox):
         expect_dtype(found["out"], torch.float32, because=f"{said}: logits.")
         expect_finite(found["out"], because=f"{said}: logits.", looks_like="a row of the mask has nothing left to see")
         expect_equal(found["tokens"], tokens, because=f"{said}: the tokens stay as they are.")
+    written = {"k": 8, "length": 20, "dim": 32, "layers": 2, "heads": 4}
+    found = sandbox.run(probes.defaults, written, torch.randint(8, (2, 12), generator=g))
+    because = "ImageGPT(k, length) is ImageGPT(k, length, dim=32, layers=2, heads=4): the same number of parameters."
+    expect_equal(found["counts"][0], found["counts"][1], because=because, looks_like="another default of dim or layers")
+    because = "ImageGPT(k, length) is ImageGPT(k, length, dim=32, layers=2, heads=4): with one seed, the same logits."
+    expect_close(*found["outs"], because=because, rtol=1e-5, looks_like="another default of heads")
+    sizes = found["by layers"]
+    because = "each layer brings parameters of its own."
+    grows, told = sizes[0] < sizes[1] < sizes[2], f"{sizes[0]:,}, {sizes[1]:,}, {sizes[2]:,}"
+    looks = "layers isn't used, or one block serves several times"
+    expect(grows, expected="more parameters with layers=1, 2, 3", actual=told, because=because, looks_like=looks)
 
 
 @check(

@@ -73,7 +73,6 @@ def attended(candidate, cases):
         one = {"shapes": shapes, "module": isinstance(layer, nn.Module)}
         if shapes == case["shapes"]:
             layer.load_state_dict(case["state"], strict=False)
-            layer.eval()
             x = case["x"].clone().requires_grad_(True)
             out = probing.call(layer, x)
             one["out"] = out
@@ -105,6 +104,21 @@ def shapes(candidate, cases):
             out = probing.call(model, given)
         found.append({"out": out, "tokens": given, "module": isinstance(model, nn.Module)})
     return found
+
+
+def defaults(candidate, written, tokens):
+    """Two models of one seed, with the options left out and written out; numbers of parameters by layers."""
+    models = []
+    for options in ({"k": written["k"], "length": written["length"]}, written):
+        torch.manual_seed(11)
+        models.append(candidate.ImageGPT(**options).eval())
+    sizes = []
+    for layers in (1, 2, 3):
+        model = candidate.ImageGPT(**{**written, "layers": layers})
+        sizes.append(sum(p.numel() for p in model.parameters()))
+    with torch.no_grad():
+        outs = [model(tokens) for model in models]
+    return {"outs": outs, "counts": [sum(p.numel() for p in m.parameters()) for m in models], "by layers": sizes}
 
 
 def answers(candidate, options, batches, seed):
