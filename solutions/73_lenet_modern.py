@@ -10,8 +10,8 @@ unseen digits it got wrong
     step 3   images shifted by a pixel                 43          61 ± 8
     step 4   ReLU and dropout                          32          not yet measured
 
-benchmarks/lenet_ladder.py measures the right column: the published numbers of passes, in batches of 16. Of step 4 we
-know the sixteen passes of this exercise's last check, in batches of 32: 57 ± 4 (8 starts), where 80 passes were published.
+benchmarks/lenet_ladder.py measures the right column: the published numbers of passes, in batches of 16. Of step 4,
+whose 80 passes are long, we know 16 passes in batches of 32, as in the last check here: 57 ± 4 (8 starts).
 """
 
 from __future__ import annotations
