@@ -8,10 +8,10 @@ unseen digits it got wrong
     step 1   logits and cross-entropy                  87          93 ± 10
     step 2   AdamW with a falling rate                 72          90 ± 8
     step 3   images shifted by a pixel                 43          61 ± 8
-    step 4   ReLU and dropout                          32          not yet measured
+    step 4   ReLU and dropout                          32          45 ± 9
 
-benchmarks/lenet_ladder.py measures the right column: the published numbers of passes, in batches of 16. Of step 4,
-whose 80 passes are long, we know 16 passes in batches of 32, as in the last check here: 57 ± 4 (8 starts).
+benchmarks/lenet_ladder.py measures the right column: the published numbers of passes, in batches of 16. The last check
+here stops after 16 passes of step 4, in batches of 32: 57 ± 4 (8 starts).
 """
 
 from __future__ import annotations
