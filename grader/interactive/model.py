@@ -89,7 +89,7 @@ class Run:
     @property
     def pictured(self) -> bool:
         """Whether there is something to look at."""
-        return self.card is not None and any(record.pictures for record in self.card.checks)
+        return self.card is not None and bool(self.card.pictures)
 
     @property
     def trained(self) -> tuple[str, tuple[float, ...]] | None:

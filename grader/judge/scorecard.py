@@ -99,6 +99,10 @@ class Scorecard:
         return bool(self.checks) and all(record.passed for record in self.checks)
 
     @property
+    def pictures(self) -> tuple[Picture, ...]:
+        return tuple(picture for record in self.checks for picture in record.pictures)
+
+    @property
     def has_grader_error(self) -> bool:
         return any(record.verdict == "grader-error" for record in self.checks)
 

@@ -22,14 +22,9 @@ _FILE_SIDE: Final = 512
 """A file's pixels are enlarged by a whole factor until its longer side comes near this."""
 
 
-def pictures(card: Scorecard) -> list[Picture]:
-    """All that the checks show, in their order."""
-    return [picture for record in card.checks for picture in record.pictures]
-
-
 def show_pictures(console: Console, card: Scorecard) -> None:
     """Each picture under its title, shrunk where the console is narrower than it."""
-    for picture in pictures(card):
+    for picture in card.pictures:
         console.print()
         console.print(Text(clean(picture.title), style="bold"))
         for line in drawn(console, picture):

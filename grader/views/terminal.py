@@ -218,7 +218,7 @@ def check_line(console: Console, record: CheckRecord, *, remark: str | None = No
 def show_result(console: Console, card: Scorecard, subject: Subject, *, verbose: bool = False) -> None:
     """The score, then the first failure (every one, when `verbose`) or the praise, then the next commands."""
     show_score(console, card)
-    if _lively(console) and any(record.pictures for record in card.checks):
+    if _lively(console) and card.pictures:
         from grader.views.pictures import show_pictures
 
         show_pictures(console, card)

@@ -1012,6 +1012,14 @@ def test_layers(sandbox):
     shapes = {"conv.weight": (8, 1, 5, 5), "conv.bias": (8,), "fc.weight": (10, 288), "fc.bias": (10,)}
     got = {name: tuple(t.shape) for name, t in found["state"].items()}
     expect_equal(got, shapes, because=f"{REPAIR}DigitNet keeps its parameters.")
+    for name in ("conv.weight", "fc.weight"):
+        bound, widest = found["state"][name][0].numel() ** -0.5, float(found["state"][name].abs().max())
+        expect(
+            bound / 2 < widest <= bound * (1 + 1e-6),
+            expected=f"{name} drawn from ±{bound:.3f}, as PyTorch's layers start",
+            actual=f"its largest number is {widest:.3g}",
+            because=f"{REPAIR}DigitNet starts as it did.",
+        )
     because = (
         f"{REPAIR}DigitNet(crop=False) is for images that are 24×24 already: convolution, ReLU, mean, linear layer."
     )
