@@ -244,6 +244,52 @@ def library_calls(*modules: str) -> Iterator[list[str]]:
         sys.setprofile(before)
 
 
+class _Engine:
+    """Stands for autograd's engine, does its work, and notes that it ran."""
+
+    def __init__(self, engine: Any, noted: list[str]) -> None:
+        self._engine, self._noted = engine, noted
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    def run_backward(self, *args: Any, **kwargs: Any) -> Any:
+        self._noted.append("autograd's backward pass")
+        return self._engine.run_backward(*args, **kwargs)
+
+
+@contextlib.contextmanager
+def autograd_noted(noted: list[str]) -> Iterator[None]:
+    """Notes reverse mode at the one place where all its ways meet, and forward mode where duals are made."""
+    variable: Any = torch.autograd.Variable
+    forward: Any = torch.autograd.forward_ad
+    engine, make_dual = variable._execution_engine, forward.make_dual
+
+    def dual(*args: Any, **kwargs: Any) -> Any:
+        noted.append("autograd's forward mode")
+        return make_dual(*args, **kwargs)
+
+    variable._execution_engine, forward.make_dual = _Engine(engine, noted), dual
+    try:
+        yield
+    finally:
+        variable._execution_engine, forward.make_dual = engine, make_dual
+
+
+def leaves(tensor: torch.Tensor) -> list[torch.Tensor]:
+    """The leaf tensors that the graph behind `tensor` would hand gradients to."""
+    found, seen, waiting = [], set(), [tensor.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            found.append(node.variable)
+        waiting.extend(parent for parent, _ in node.next_functions)
+    return found
+
+
 def signature(function: Callable[..., Any]) -> list[str]:
     """The parameters' names, with `*`/`**` for the variadic ones; [] when it can't be told."""
     try:

@@ -141,20 +141,6 @@ def fresh_logits(candidate, images, seeds):
     return found
 
 
-def leaves(tensor):
-    """The leaf tensors that the graph behind `tensor` would hand gradients to."""
-    found, seen, waiting = [], set(), [tensor.grad_fn]
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if hasattr(node, "variable"):
-            found.append(node.variable)
-        waiting.extend(parent for parent, _ in node.next_functions)
-    return found
-
-
 def gradient_report(candidate, images, labels, steps):
     """Gradients of every registered parameter after a few steps, and the trainable leaves that aren't registered."""
     model = candidate.SimpleCNN()
@@ -170,7 +156,7 @@ def gradient_report(candidate, images, labels, steps):
             output = model(images)
         if step == 0:
             weights_used = len(trace.weights)
-            reached = leaves(output)
+            reached = probing.leaves(output)
             hidden = [list(leaf.shape) for leaf in reached if id(leaf) not in names]
             weights_in_graph = sum(leaf.dim() >= 2 for leaf in reached)
         if not output.requires_grad:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import torch
 
 from grader.checking import probing
@@ -90,41 +88,10 @@ def repeated(candidate, case, other, order):
     return {"answers": found, "left": left}
 
 
-class _Engine:
-    """Stands for autograd's engine, does its work, and notes that it ran."""
-
-    def __init__(self, engine, names):
-        self._engine, self._names = engine, names
-
-    def __getattr__(self, name):
-        return getattr(self._engine, name)
-
-    def run_backward(self, *args, **kwargs):
-        self._names.append("autograd's backward pass")
-        return self._engine.run_backward(*args, **kwargs)
-
-
-@contextlib.contextmanager
-def _autograd_watched(names):
-    """Notes reverse mode at the one place where all its ways meet, and forward mode where duals are made."""
-    variable, forward = torch.autograd.Variable, torch.autograd.forward_ad
-    engine, make_dual = variable._execution_engine, forward.make_dual
-
-    def noted(*args, **kwargs):
-        names.append("autograd's forward mode")
-        return make_dual(*args, **kwargs)
-
-    variable._execution_engine, forward.make_dual = _Engine(engine, names), noted
-    try:
-        yield
-    finally:
-        variable._execution_engine, forward.make_dual = engine, make_dual
-
-
 def autograd_used(candidate, case):
     """Which kinds of autograd ran in softmax_loss, loss_and_grads and train."""
     names = []
-    with _autograd_watched(names), torch.enable_grad():
+    with probing.autograd_noted(names), torch.enable_grad():
         net = _net(candidate, case)
         candidate.softmax_loss(net.forward(case["x"].clone()), case["labels"].clone())
         net.loss_and_grads(case["x"].clone(), case["labels"].clone())

@@ -88,40 +88,10 @@ def repeated(candidate, cases):
     return found
 
 
-class _Engine:
-    """Passes everything on to autograd's engine, and notes that it ran."""
-
-    def __init__(self, engine, noted):
-        self._engine, self._noted = engine, noted
-
-    def __getattr__(self, name):
-        return getattr(self._engine, name)
-
-    def run_backward(self, *args, **kwargs):
-        self._noted.append("autograd's backward pass")
-        return self._engine.run_backward(*args, **kwargs)
-
-
-@contextlib.contextmanager
-def _autograd_watched(noted):
-    variable, forward = torch.autograd.Variable, torch.autograd.forward_ad
-    engine, make_dual = variable._execution_engine, forward.make_dual
-
-    def dual(*args, **kwargs):
-        noted.append("autograd's forward mode")
-        return make_dual(*args, **kwargs)
-
-    variable._execution_engine, forward.make_dual = _Engine(engine, noted), dual
-    try:
-        yield
-    finally:
-        variable._execution_engine, forward.make_dual = engine, make_dual
-
-
 def autograd_used(candidate, linear, two_layers):
     """Which kinds of autograd ran while losses, gradients, a training and a case study were computed."""
     noted = []
-    with _autograd_watched(noted), torch.enable_grad():
+    with probing.autograd_noted(noted), torch.enable_grad():
         for case in (linear, two_layers):
             _asked(candidate, case)
             function = _function(candidate, case["params"])

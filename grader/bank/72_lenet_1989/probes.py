@@ -52,27 +52,13 @@ def shapes(candidate, inputs):
     return found
 
 
-def _leaves(tensor):
-    """The leaves to which the graph behind `tensor` would hand gradients."""
-    found, seen, waiting = [], set(), [tensor.grad_fn]
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if hasattr(node, "variable"):
-            found.append(node.variable)
-        waiting.extend(parent for parent, _ in node.next_functions)
-    return found
-
-
 def counts(candidate, inputs):
     """The parameters behind each layer's output, and those that are registered."""
     model = candidate.LeNet1989()
     names = {id(p): name for name, p in model.named_parameters()}
     layers = {}
     for name in LAYERS:
-        leaves = _leaves(getattr(model, name)(inputs[name]))
+        leaves = probing.leaves(getattr(model, name)(inputs[name]))
         layers[name] = [{"name": names.get(id(leaf), ""), "shape": list(leaf.shape)} for leaf in leaves]
     registered = [{"name": n, "shape": list(p.shape), "trained": p.requires_grad} for n, p in model.named_parameters()]
     return {"layers": layers, "registered": registered}
@@ -85,7 +71,7 @@ def starts(candidate, inputs, seeds):
         model = candidate.LeNet1989()
         layers = {}
         for name in LAYERS:
-            leaves = _leaves(getattr(model, name)(inputs[name]))
+            leaves = probing.leaves(getattr(model, name)(inputs[name]))
             layers[name] = torch.cat([leaf.detach().flatten() for leaf in leaves])
         found.append(layers)
     return found
