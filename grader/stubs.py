@@ -147,11 +147,11 @@ def main(arguments: list[str]) -> int:
         try:
             for path in outdated([exercise], folder):
                 if check:
-                    print(f"{path.name} differs from its source")
+                    print(f"{path} differs from its source")
                     code = 1
                 else:
                     write_atomic(path, stub_text(exercise))
-                    print(f"wrote {path.name}")
+                    print(f"wrote {path}")
         except PracticeError as error:
             print(f"{exercise.id}: {error.message}", file=sys.stderr)
             code = error.exit_code

@@ -38,6 +38,7 @@ LOWER = ["conv1", "bn1", "layer1", "layer2"]
 
 # Thresholds of the checks that train: see calibration.toml.
 FIT_STEPS, FIT_LR, FIT_RATIO = 100, 0.01, 0.35
+LEARN_LIMITS = {"cpu_seconds": 60, "wall_seconds": 120}  # enough for the real ResNet-18, too
 NEW_CLASSES, SHOTS, HELD_OUT = (6, 7, 8, 9), 40, 100
 STEPS, BATCH = 50, 32
 PRETRAINED_BAR, MARGIN = 0.70, 0.18
@@ -757,7 +758,8 @@ def test_transfer(sandbox: Any, data: Any) -> None:
     order = task["order"][: start.steps]
     for name, weights in (("pretrained", start.weights), ("from scratch", None)):
         logits = sandbox.run(
-            probes.learn, start.widths, weights, task["images"], task["labels"], task["new_images"], order, start.size
+            probes.learn, start.widths, weights, task["images"], task["labels"], task["new_images"], order, start.size,
+            **LEARN_LIMITS,
         )
         expect_shape(logits, (len(task["new_labels"]), len(NEW_CLASSES)), because="One row of logits per image.")
         accuracy[name] = float((logits.argmax(1) == task["new_labels"]).double().mean())
