@@ -739,6 +739,14 @@ def _joint(case, how=""):
     return p.prod(1)
 
 
+def _joint_of_one(case, image):
+    """The probability of every sequence when all images are drawn with what the model says of this one."""
+    model, length, options = case["model"], case["length"], case["options"]
+    p = _filtered(_rows(model, image[None, :-1]), options)[0]  # length × k
+    sequences = torch.tensor(list(itertools.product(range(len(model[0])), repeat=length)))
+    return p.gather(1, sequences.T).prod(0)
+
+
 SAMPLE_WRONG = {
     "times temperature": "multiplied with the temperature: it divides the logits",
     "no temperature": "the temperature isn't used",
@@ -780,6 +788,8 @@ def _expect_distribution(case, found, said):
     if len(index.unique()) == 1:
         greedy = int(right.argmax()) == int(index[0])
         looks = "always the likeliest token: that is argmax, not a draw" if greedy else "all rows are one and the same"
+    elif looks is None and bool((strange(_joint_of_one(case, found[0])) <= 0).all()):
+        looks = "every image's token is drawn with the probabilities of the first image"
     elif looks is None and bool(((counts > 0) & (right == 0)).any()):
         looks = "excluded tokens are drawn"
     at = int(strange(right).argmax())
