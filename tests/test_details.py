@@ -121,6 +121,30 @@ def test_a_truth_value_is_named() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("actual", "expected", "words"),
+    [
+        (
+            torch.tensor([[3] * 9, [3, 3, 5, 3, 3, 3, 3, 3, 1]]),
+            torch.full((2, 9), 3),
+            ("3 at index [1, 2]", "5; 2 of 18 values differ, by up to 2"),
+        ),
+        (
+            {"weight": torch.zeros(3, 4), "bias": torch.zeros(9) + torch.arange(9) // 8},
+            {"weight": torch.zeros(3, 4), "bias": torch.zeros(9)},
+            ("'bias': 0 at index [8]", "'bias': 1; 1 of 9 values differ, by up to 1"),
+        ),
+        ([0] * 20 + [7], [0] * 21, ("[20]: 0", "[20]: 7")),
+        ([0] * 20 + [[1, 2]], [0] * 20 + [[1, 3]], ("[20]: [1, 3]", "[20]: [1, 2]")),
+        (1.0000001, 1.0, ("1.0", "1.0000001")),
+    ],
+    ids=["tensor", "dict of tensors", "long list", "list in a list", "number"],
+)
+def test_values_that_read_alike_are_told_apart(actual: object, expected: object, words: tuple[str, str]) -> None:
+    assert said(expect_equal, actual, expected) == words
+    assert said(expect_equal, actual, expected, name="it") == (f"it: {words[0]}", f"it: {words[1]}")
+
+
 def test_what_raised_says_with_which_arguments_it_was_called() -> None:
     def pick(boxes: torch.Tensor, at: int, *, rest: object) -> object:
         return boxes[at]

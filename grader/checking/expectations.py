@@ -158,17 +158,45 @@ def expect_at_most(value: Any, bar: float, *, because: str, looks_like: str | No
 def expect_equal(actual: Any, expected: Any, *, because: str, looks_like: str | None = None, name: str = "") -> None:
     """Fails unless both are equal, type for type (`1` is not `True`, `1.0` is `1`); tensors bit for bit.
 
-    `name` says what it is that is compared; a bare True or False needs it.
+    `name` says what it is that is compared; a bare True or False needs it. Where both read the same in a line
+    (large tensors, long lists), the first place where they differ is shown.
     """
     if not same(actual, expected):
         of = f"{name}: " if name else ""
+        wanted, got = describe(expected), describe(actual)
+        if wanted == got:
+            wanted, got = _first_difference(actual, expected)
         fail(
-            expected=of + describe(expected),
-            actual=of + describe(actual),
+            expected=of + wanted,
+            actual=of + got,
             because=because,
             looks_like=looks_like,
             details=of_pair(actual, expected),
         )
+
+
+def _first_difference(actual: Any, expected: Any) -> tuple[str, str]:
+    """What is expected and what came at the first place where two values that are described alike differ."""
+    import torch
+
+    if type(actual) is type(expected) is torch.Tensor and actual.shape == expected.shape:
+        got, target = _double(actual), _double(expected)
+        wrong = ~(got == target)
+        if bool(wrong.any()):
+            return _at_first(got, target, wrong)
+    parts: list[tuple[str, Any, Any]] = []
+    if isinstance(expected, dict) and type(actual) is type(expected) and actual.keys() == expected.keys():
+        parts = [(repr(key), actual[key], value) for key, value in expected.items()]
+    elif isinstance(expected, (list, tuple)) and type(actual) is type(expected) and len(actual) == len(expected):
+        parts = [(f"[{i}]", a, e) for i, (a, e) in enumerate(zip(actual, expected, strict=True))]
+    for place, a, e in parts:
+        if not same(a, e):
+            wanted, got = describe(e), describe(a)
+            wanted, got = _first_difference(a, e) if wanted == got else (wanted, got)
+            return f"{place}: {wanted}", f"{place}: {got}"
+    if isinstance(expected, float) and isinstance(actual, float):
+        return repr(expected), repr(actual)  # with all their digits
+    return describe(expected), describe(actual)
 
 
 def same(a: Any, b: Any) -> bool:
@@ -244,18 +272,18 @@ def _double(tensor: Any) -> Any:
 def _fail_at_first(
     got: Any, target: Any, wrong: Any, *, because: str, looks_like: str | None, details: Rows
 ) -> NoReturn:
+    wanted, came = _at_first(got, target, wrong)
+    fail(expected=wanted, actual=came, because=because, looks_like=looks_like, details=details)
+
+
+def _at_first(got: Any, target: Any, wrong: Any) -> tuple[str, str]:
+    """The first value that is wrong, as it should be and as it is; then how many are, and by how much."""
     index = tuple(int(i) for i in wrong.nonzero()[0])
     at = "" if not index else f" at index {list(index)}"
     total = wrong.numel()
     many = "" if total == 1 else f"; {int(wrong.sum())} of {total} values differ"
     by = "" if total == 1 else _how_far(got, target, wrong)
-    fail(
-        expected=f"{describe(target[index].item())}{at}",
-        actual=f"{describe(got[index].item())}{many}{by}",
-        because=because,
-        looks_like=looks_like,
-        details=details,
-    )
+    return f"{describe(target[index].item())}{at}", f"{describe(got[index].item())}{many}{by}"
 
 
 def _how_far(got: Any, target: Any, wrong: Any) -> str:
