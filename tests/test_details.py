@@ -161,3 +161,37 @@ def test_notes_of_others_stay_out_of_the_verdict() -> None:
     assert (
         account_for(Outcome(error=describe_error(error), during="running")).actual == "it raised ValueError: one value"
     )
+
+
+@pytest.mark.parametrize(
+    ("steps", "stepped", "words"),
+    [
+        (None, 0.0, "a loop whose condition never becomes false"),
+        ((4000, 4500), 44.9, "far more work in each step than the task needs: at this pace all 4,500 would take 51 s"),
+        ((40, 4500), 0.5, "a loop whose condition never becomes false"),  # and then nothing for 44 seconds
+        ((300, 300), 44.9, "more steps than were asked for"),
+        ((2, 5), 30.0, "far more work in each step than the task needs: at this pace all 5 would take 112 s"),
+    ],
+)
+def test_a_timeout_tells_slow_steps_from_a_loop_without_end(
+    steps: tuple[int, int] | None, stepped: float, words: str
+) -> None:
+    outcome = Outcome(killed="cpu", during="running", steps=steps, stepped=stepped, cpu_seconds=45.0)
+    assert (account_for(outcome).looks_like or "").startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        ("unsupported operand type(s) for +: 'int' and 'Value'", "no `__radd__` in Value"),
+        ("unsupported operand type(s) for ** or pow(): 'Value' and 'int'", "no `__pow__` in Value"),
+        ("unsupported operand type(s) for *=: 'Value' and 'float'", "no `__mul__` in Value"),
+        ("unsupported operand type(s) for *: 'float' and 'NoneType'", "None in place of a number"),
+        ("unsupported operand type(s) for /: 'list' and 'int'", None),
+        ("unsupported operand type(s) for +: 'Value' and 'Node'", None),
+    ],
+)
+def test_operands_that_do_not_go_together_name_the_missing_method(message: str, words: str | None) -> None:
+    account = account_for(Outcome(error=describe_error(TypeError(message)), during="running"))
+    assert "library" not in account.because
+    assert account.looks_like is None if words is None else (account.looks_like or "").startswith(words)

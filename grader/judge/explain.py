@@ -67,7 +67,7 @@ def _killed(outcome: Outcome) -> Account:
             f"an answer within {budget:g} seconds of computing",
             f"it was still computing after {max(budget, outcome.cpu_seconds):.0f} s {doing}{done}, and was stopped",
             script if loading else "A loop that doesn't end, or far more work than the task needs, never gets graded.",
-            None if loading else "a loop whose condition never becomes false, or a Python loop over every element",
+            None if loading else _slowness(outcome),
         )
     if outcome.killed in ("idle", "wall"):
         return Account(
@@ -115,6 +115,18 @@ def _broken_channel() -> Account:
 
 def _steps(outcome: Outcome) -> str:
     return f" (at step {outcome.steps[0]} of {outcome.steps[1]})" if outcome.steps else ""
+
+
+def _slowness(outcome: Outcome) -> str:
+    """Why it computed for so long: steps that came to the end at an even pace are no endless loop."""
+    endless = "a loop whose condition never becomes false, or a Python loop over every element"
+    done, total = outcome.steps or (0, 0)
+    if done < 1 or outcome.cpu_seconds - outcome.stepped > 1 + 3 * outcome.stepped / done:
+        return endless
+    if done >= total:
+        return "more steps than were asked for: all of them were done, and still more followed"
+    whole = outcome.cpu_seconds * total / done
+    return f"far more work in each step than the task needs: at this pace all {total:,} would take {whole:.0f} s"
 
 
 def _ended(outcome: Outcome) -> Account:
@@ -322,14 +334,48 @@ def _because(error: dict[str, Any]) -> str:
         return "The same call works with a correct solution; the message and the line tell where to look."
     if "TypeError" in error["kinds"] and "argument" in error["message"]:
         return "The call failed before it reached your code: the signature differs from the statement's."
+    if _operands(error["message"]):
+        return "Python looks for a method of one of the two operands' classes, and found none that takes the other."
     return (
         "No line of yours was running: a library raised it, called with what your code had returned or recorded"
         " (a backward pass runs after your function has returned)."
     )
 
 
+_METHODS = {
+    **{"+": "add", "-": "sub", "*": "mul", "/": "truediv", "//": "floordiv", "%": "mod", "@": "matmul"},
+    **{"** or pow()": "pow", "&": "and", "|": "or", "^": "xor", "<<": "lshift", ">>": "rshift"},
+}
+_NUMBERS = ("int", "float", "bool", "complex")
+
+
+def _operands(message: str) -> tuple[str, str, str] | None:
+    """The operator and the types of its operands, of Python's message that these don't go together."""
+    said = re.search(r"unsupported operand type\(s\) for (.+?)=?: '([\w.]+)' and '([\w.]+)'", message)
+    return (said[1], said[2], said[3]) if said else None
+
+
+def _operand_story(message: str) -> str | None:
+    """Which method is missing where a class of the learner's meets a number, or where None came from."""
+    found = _operands(message)
+    if found is None:
+        return None
+    operator, left, right = found
+    name = _METHODS.get(operator)
+    if "NoneType" in (left, right):
+        return "None in place of a number: a function without `return`, or a `.grad` that nothing was written to"
+    given = [kind for kind in (left, right) if kind not in _NUMBERS]
+    if name is None or len(given) != 1 or not given[0][0].isupper():  # a list or a function isn't the learner's class
+        return None
+    if left in _NUMBERS:
+        return f"no `__r{name}__` in {right}: Python asks the right operand when the left one, a number, can't help"
+    return f"no `__{name}__` in {left}, or one that doesn't take numbers"
+
+
 def _looks_like(error: dict[str, Any]) -> str | None:
     message = error["message"]
+    if story := _operand_story(message):
+        return story
     patterns = {
         "mat1 and mat2 shapes cannot be multiplied": "the flattened size and the next layer's `in_features` differ:"
         " print the shape just before the flatten",
@@ -345,6 +391,8 @@ def _looks_like(error: dict[str, Any]) -> str | None:
         "expected scalar type": "two dtypes mixed, such as float32 made on the way beside float64 that came in",
         "missing 1 required positional argument": "a signature that differs from the statement's",
         "unexpected keyword argument": "a signature that differs from the statement's",
+        "cannot access local variable": "a name that a function assigns anywhere is local in all of it, and"
+        " hides one of the same name outside (as in `loss = loss(…)`)",
         "takes": None,
     }
     for pattern, meaning in patterns.items():

@@ -52,6 +52,8 @@ class Outcome:
     peak_mb: float = 0.0
     wall_seconds: float = 0.0
     steps: tuple[int, int] | None = None
+    stepped: float = 0.0
+    """The computing time when the last step was reported."""
     strays: int = 0
     limits: Limits = field(default_factory=Limits)
 
@@ -269,6 +271,7 @@ class Exchange:
             self.loaded = True
         elif kind == "progress" and type(header.get("done")) is int and type(header.get("total")) is int:
             self._result.steps = (header["done"], header["total"])
+            self._result.stepped = self._result.cpu_seconds
             self.on_progress(header["done"], header["total"], value if isinstance(value, float) else None)
         elif kind == "value" and self.loaded and not self._done and self._result.during == "running":
             self._result.value, self._result.has_value = value, True
