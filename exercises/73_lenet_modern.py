@@ -134,7 +134,10 @@ def fit(
     last: float = 1e-4,
     augment: Callable[[Tensor], Tensor] | None = shifted,
 ) -> list[float]:
-    """Steps 1 to 3 together: one optimizer, `passes` passes, each with its rate; the mean loss of each pass."""
+    """Steps 1 to 3 together: one optimizer, `passes` passes, each with its rate; the mean loss of each pass.
+
+    Each pass goes through the images in the order given.
+    """
     raise NotImplementedError("TODO: one optimizer; before each pass, its rate")
 
 

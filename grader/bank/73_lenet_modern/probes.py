@@ -62,12 +62,6 @@ def logits(candidate, state, images, options):
     return {"modern": found, "given": given, "given_gradients": gradients}
 
 
-def first_logits(candidate, options, seeds, images):
-    """Outputs of new networks."""
-    with torch.no_grad():
-        return [candidate.LeNetModern(**options).eval()(images) for _ in probing.seeds(seeds)]
-
-
 def dropped(candidate, state, image, count, options):
     """Outputs for `count` copies of one image: in training mode twice, in eval mode twice."""
     found = []
@@ -243,6 +237,7 @@ def fits(candidate, weight, bias, images, labels, options):
         if given.pop("as_it_is", False):
             given["augment"] = None
         count = given.pop("count", len(images))
+        torch.manual_seed(given.pop("seed", 0))
         with _steps() as steps:
             losses = candidate.fit(model, images[:count], labels[:count], **given)
         found.append({
