@@ -2,11 +2,10 @@
 
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from grader.checking import probing
-
-F64 = torch.float64
 
 
 def _generator(seed):
@@ -28,16 +27,17 @@ def stepped(candidate, cases):
 
 
 def revived(candidate, pixels, codes, seeds):
-    """Steps in which codes have no pixels, with generators; the last two entries repeat the first seed."""
+    """Steps in which codes have no pixels: with generators of these seeds, the first once more, and twice without."""
     runs = []
-    for seed in [*seeds, seeds[0]]:
+    for seed in [*seeds, seeds[0], None, None]:
         torch.manual_seed(1000 + len(runs))
-        runs.append(probing.call(candidate.kmeans_step, pixels.clone(), codes.clone(), _generator(seed)))
+        options = () if seed is None else (_generator(seed),)
+        runs.append(probing.call(candidate.kmeans_step, pixels.clone(), codes.clone(), *options))
     return runs
 
 
 def clustered(candidate, cases):
-    """`kmeans` for each case, twice with the same generator and once with another."""
+    """`kmeans` for each case: twice with the same generator, once with another, and twice without any."""
     found = []
     for pixels, k, steps in cases:
         runs = []
@@ -45,7 +45,11 @@ def clustered(candidate, cases):
             torch.manual_seed(2000 + number)
             given = pixels.clone()
             runs.append(probing.call(candidate.kmeans, given, k, steps, _generator(seed)))
-        found.append({"runs": runs, "default": candidate.kmeans(pixels.clone(), k, steps), "pixels": given})
+        free = []
+        for number in range(2):
+            torch.manual_seed(2100 + number)
+            free.append(probing.call(candidate.kmeans, pixels.clone(), k, steps))
+        found.append({"runs": runs, "without": free, "pixels": given})
     return found
 
 
@@ -68,7 +72,7 @@ def attended(candidate, cases):
     """Names and shapes of CausalAttention, its output with given weights, and its gradients."""
     found = []
     for case in cases:
-        layer = candidate.CausalAttention(case["dim"], case["heads"]).to(F64)
+        layer = candidate.CausalAttention(case["dim"], case["heads"])
         shapes = {k: list(v.shape) for k, v in layer.named_parameters()}
         one = {"shapes": shapes, "module": isinstance(layer, nn.Module)}
         if shapes == case["shapes"]:
@@ -84,13 +88,13 @@ def attended(candidate, cases):
 
 
 def _livened(model, seed):
-    """The model in float64 and eval mode with every matrix shaken: fresh ones may start at or near zero."""
-    model = model.to(F64).eval()
+    """The model in eval mode with every matrix shaken: fresh ones may start at or near zero."""
+    model = model.eval()
     g = _generator(seed)
     with torch.no_grad():
         for p in model.parameters():
             scale = p.shape[-1] ** -0.5 if p.ndim > 1 else 0.1
-            p += 0.7 * scale * torch.randn(p.shape, generator=g).to(p.dtype)
+            p += 0.7 * scale * torch.randn(p.shape, generator=g)
     return model
 
 
@@ -106,19 +110,54 @@ def shapes(candidate, cases):
     return found
 
 
-def defaults(candidate, written, tokens):
-    """Two models of one seed, with the options left out and written out; numbers of parameters by layers."""
-    models = []
-    for options in ({"k": written["k"], "length": written["length"]}, written):
+def _attending(candidate, model, tokens):
+    """How many layers of the class of CausalAttention the tokens pass through, each counted once."""
+    kind, met = type(candidate.CausalAttention(4, 2)), set()
+    plain = kind.forward
+
+    def called(module, args):  # of a class made from it, too
+        if isinstance(module, kind):
+            met.add(id(module))
+
+    def forward(self, *args, **more):
+        met.add(id(self))
+        return plain(self, *args, **more)
+
+    hook = register_module_forward_pre_hook(called)
+    kind.forward = forward  # a model may call layer.forward(x), where no hook comes along
+    try:
+        with torch.no_grad():
+            model(tokens)
+    finally:
+        hook.remove()
+        kind.forward = plain
+    return len(met)
+
+
+def options_used(candidate, written, tokens):
+    """What becomes of the options: left out and written out, more layers, other widths, other heads."""
+
+    def made(**options):
         torch.manual_seed(11)
-        models.append(candidate.ImageGPT(**options).eval())
-    sizes = []
-    for layers in (1, 2, 3):
-        model = candidate.ImageGPT(**{**written, "layers": layers})
-        sizes.append(sum(p.numel() for p in model.parameters()))
+        return candidate.ImageGPT(**options).eval()
+
+    def size(model):
+        return sum(p.numel() for p in model.parameters())
+
+    models = [made(k=written["k"], length=written["length"]), made(**written)]
+    by_layers = [made(**{**written, "layers": layers}) for layers in (1, 2, 3)]
     with torch.no_grad():
         outs = [model(tokens) for model in models]
-    return {"outs": outs, "counts": [sum(p.numel() for p in m.parameters()) for m in models], "by layers": sizes}
+        by_heads = [_livened(made(**{**written, "heads": heads}), 12)(tokens) for heads in (1, written["heads"])]
+    return {
+        "outs": outs,
+        "counts": [size(model) for model in models],
+        "by layers": [size(model) for model in by_layers],
+        "attending": [_attending(candidate, model, tokens) for model in by_layers],
+        "loose": _loose(models[1](tokens), models[1]),
+        "by dim": [size(made(**{**written, "dim": dim})) for dim in (16, 32)],
+        "by heads": by_heads,
+    }
 
 
 def answers(candidate, options, batches, seed):
@@ -130,17 +169,8 @@ def answers(candidate, options, batches, seed):
 
 def _loose(out, model):
     """Shapes of the tensors that ask for a gradient of `out` and aren't parameters of the model."""
-    held, seen, found, nodes = {id(p) for p in model.parameters()}, set(), [], [out.grad_fn]
-    while nodes:
-        node = nodes.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        leaf = getattr(node, "variable", None)
-        if isinstance(leaf, torch.Tensor) and id(leaf) not in held:
-            found.append(list(leaf.shape))
-        nodes += [function for function, _ in node.next_functions]
-    return found
+    held = {id(p) for p in model.parameters()}
+    return [list(leaf.shape) for leaf in probing.leaves(out) if id(leaf) not in held]
 
 
 def fresh(candidate, cases):
@@ -234,8 +264,14 @@ def drawn(candidate, cases):
 
 
 def watched_training(candidate, model, tokens, steps):
-    """Runs `train` on a table; for every optimizer step: batch, parameters before it, gradients, and modes."""
+    """Runs `train` on a table; for every optimizer step: batch, parameters before it, gradients, and modes.
+
+    The table comes with a `.grad` from before, as after somebody's loss.backward().
+    """
     table = Table(*model)
+    for p in table.parameters():
+        p.grad = torch.linspace(-1, 1, p.numel()).reshape(p.shape)
+    old = {name: g.clone() for name, g in probing.gradients(table).items()}
     table.inner.p = 0.0
     table.eval()
     given = tokens.clone()
@@ -258,7 +294,7 @@ def watched_training(candidate, model, tokens, steps):
         candidate.train(table, given, steps)
     finally:
         hook.remove()
-    return {"steps": log, "calls": table.calls, "end": probing.parameters(table), "tokens": given}
+    return {"steps": log, "calls": table.calls, "end": probing.parameters(table), "tokens": given, "old": old}
 
 
 def learned(candidate, images, unseen, k, kmeans_steps, steps, options, drawings):

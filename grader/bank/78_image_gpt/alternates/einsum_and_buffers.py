@@ -71,7 +71,7 @@ class ImageGPT(nn.Module):
             self.out.bias.zero_()
 
     def forward(self, tokens):
-        hot = F.one_hot(tokens, self.embed.in_features).to(self.first.dtype)
+        hot = F.one_hot(tokens, self.embed.in_features).float()
         x = torch.cat((self.first.repeat(len(tokens), 1, 1), self.embed(hot)), 1)
         x = x + self.places[: x.size(1)]
         for i, (attend, think) in enumerate(zip(self.attend, self.think, strict=True)):

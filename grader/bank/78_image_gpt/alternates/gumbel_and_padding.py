@@ -104,14 +104,14 @@ def train(model, tokens, steps):
     others = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=6e-3, betas=(0.9, 0.95))
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps - 1, 1))  # the last step has a rate of 0
     model.train()
     for _ in range(steps):
         rows = torch.multinomial(torch.ones(len(tokens)), 32)
         loss = next_token_loss(model, tokens[rows])
+        model.zero_grad()
         loss.backward()
         optimizer.step()
-        optimizer.zero_grad()
         schedule.step()
 
 
