@@ -381,20 +381,40 @@ def test_parameters_untouched(sandbox):
         "with gradients of a training step": {"old_grads": True},
         "the first two parameters frozen": {"frozen_some": [0, 1], "old_grads": True},
         "all parameters frozen": {"frozen": True},
+        RAISES: {"frozen_some": [0, 1], "old_grads": True, "may_raise": True},
     }
     said, cases = [], []
     for attack in BOTH:
         for text, setting in settings.items():
             for spec in (conv, linear) if not setting else (conv,):
-                cases.append(_case(spec, 3, 112, 0.1, attack=attack, **setting))
+                case = _case(spec, 3, 112, 0.1, attack=attack, **setting)
+                cases.append(_with_bad_label(case) if text == RAISES else case)
                 said.append(f"{attack}, {text}")
     for case, text, found in zip(cases, said, sandbox.run(probes.attacks, cases), strict=True):
-        because = "an attack doesn't train."
-        _expect_same(found, "parameters", text, because, "a step was taken with the parameters")
-        because = "requires_grad is what it was."
-        _expect_same(found, "flags", text, because, "frozen for the attack, and not put back as it was")
-        _expect_same(found, "grads", text, "the .grad of this parameter belongs to the caller.", _grad_story)
-        _expect_attacked(case, found)
+        _expect_parameters_untouched(found, text)
+        if not case.get("may_raise"):
+            _expect_attacked(case, found)
+
+
+RAISES = "with a label that is out of range, which raises"
+FINALLY = "put back only where nothing is raised: that is what `finally` is for"
+
+
+def _with_bad_label(case):
+    """The case with a label that no model knows: cross-entropy raises."""
+    labels = case["labels"].clone()
+    labels[len(labels) // 2] = 99
+    return {**case, "labels": labels, "may_raise": True}
+
+
+def _expect_parameters_untouched(found, said):
+    because = "an attack doesn't train."
+    _expect_same(found, "parameters", said, because, "a step was taken with the parameters")
+    looks = "frozen for the attack, and not put back as it was"
+    if found["raised"]:
+        looks = f"frozen for the attack, and {FINALLY}"
+    _expect_same(found, "flags", said, "requires_grad is what it was.", looks)
+    _expect_same(found, "grads", said, "the .grad of this parameter belongs to the caller.", _grad_story)
 
 
 def _mode_story(found):
@@ -404,9 +424,23 @@ def _mode_story(found):
         return None
     if any(after[name] and not before[name] for name in after):
         return "model.train(…) at the end sets every submodule, also those that had been in eval mode"
+    others = {name for name in before if before[name] != after[name]}
+    if all("." in name for name in others):
+        return "only the model and its children are put back; modules() also gives what lies inside of these"
+    if before[""] and "" not in others and not any(after[name] for name in after if name):
+        return "only the model's own flag is put back; its submodules stay in eval mode"
     if all(before.values()):
         return "the model stays in eval mode"
     return "what is put back is the mode of the model, and it goes for every submodule; each of them has its own"
+
+
+def _expect_own_modes(found, said):
+    """Each submodule is in the mode in which it was."""
+    before, after = found["before"]["modes"], found["after"]["modes"]
+    looks = f"the modes are {FINALLY}" if found["raised"] else _mode_story(found)
+    at = "the model itself" if before[""] != after[""] else "a submodule"
+    because = f"({said}) the mode of {at}; True is training, '' the model itself."
+    expect_equal(after, before, because=because, looks_like=looks)
 
 
 def _expect_eval_during(found, said):
@@ -432,34 +466,24 @@ def test_modes(sandbox):
     settings = {
         "a model in eval mode": {},
         "a model in training mode": {"training": True},
-        "a model in training mode with its batch norm in eval mode": {"training": True, "in_eval": ["1"]},
-        "only the last layers in training mode": {"training": True, "in_eval": ["", "0", "1", "2"]},
+        "a model in training mode with its batch norm in eval mode": {"training": True, "in_eval": ["0.1"]},
+        "only the last layers in training mode": {"training": True, "in_eval": ["", "0", "0.0", "0.1", "1"]},
     }
     said, cases = [], []
     for attack in BOTH:
         for text, setting in settings.items():
             cases.append(_case(spec, 4, 121, 0.1, attack=attack, **setting))
             said.append(f"{attack}, {text}")
-        broken = _case(spec, 4, 121, 0.1, attack=attack, training=True, in_eval=["1"], may_raise=True)
-        broken["labels"] = torch.tensor([0, 1, 99, 2])
-        cases.append(broken)
-        said.append(f"{attack} with a label that is out of range, which raises")
+        broken = _case(spec, 4, 121, 0.1, attack=attack, training=True, in_eval=["0.1"], may_raise=True)
+        cases += [_with_bad_label(broken), {**broken, "images": broken["images"][:, :1]}]
+        said += [f"{attack} {RAISES}", f"{attack} on images with a channel too few, where the model raises"]
     for case, text, found in zip(cases, said, sandbox.run(probes.attacks, cases), strict=True):
         _expect_eval_during(found, text)
         if not case.get("may_raise"):
             _expect_attacked(case, found, because="the gradient of the model in eval mode.")
         because = "running statistics belong to training."
         _expect_same(found, "buffers", text, because, "a forward pass in training mode")
-        looks = _mode_story(found)
-        if case.get("may_raise") and found["raised"]:
-            looks = "the modes are put back only where nothing is raised: that is what `finally` is for"
-        at = "the model itself" if found["before"]["modes"][""] != found["after"]["modes"][""] else "a submodule"
-        expect_equal(
-            found["after"]["modes"],
-            found["before"]["modes"],
-            because=f"({text}) the mode of {at}; True is training, '' the model itself.",
-            looks_like=looks,
-        )
+        _expect_own_modes(found, text)
 
 
 @check(
@@ -470,7 +494,9 @@ def test_modes(sandbox):
 )
 def test_inputs(sandbox):
     spec = _spec("mlp", (1, 3, 3), 3, 130)
-    settings = [{}, {"eps": 0.0}, {"images_require_grad": True}, {"images_require_grad": True, "eps": 0.0}]
+    asking = {"images_require_grad": True}
+    old = torch.linspace(-1, 1, 27, dtype=F64).view(3, 1, 3, 3)
+    settings = [{}, {"eps": 0.0}, asking, {**asking, "eps": 0.0}, {**asking, "images_grad": old}]
     cases = [{**_case(spec, 3, 131, 0.1, attack=a), **setting} for a in BOTH for setting in settings]
     cases = [{**case, "may_raise": case.get("images_require_grad", False)} for case in cases]
     for case, found in zip(cases, sandbox.run(probes.attacks, cases), strict=True):
@@ -482,16 +508,7 @@ def test_inputs(sandbox):
                 because=f"({said}) whether they require gradients is the caller's business.",
                 looks_like="without .detach() the copy belongs to the caller's graph and is no leaf: no .grad there",
             )
-        because = f"({said}) images belongs to the caller."
-        expect_equal(found["images"], case["images"], because=because, looks_like="an operation in place on the images")
-        expect_equal(found["labels"], case["labels"], because=f"({said}) labels belongs to the caller.")
-        wanted = case.get("images_require_grad", False)
-        looks = None if wanted else "images.requires_grad_() on the caller's tensor: detach and clone it first"
-        because = f"({said}) images.requires_grad afterwards."
-        expect_equal(found["images_flag"], wanted, because=because, looks_like=looks, name="images.requires_grad")
-        because = f"({said}) images.grad afterwards."
-        looks = "loss.backward() leaves the gradient in the caller's tensor"
-        expect_equal(found["images_grad"], None, because=because, looks_like=looks, name="images.grad")
+        _expect_inputs_untouched(case, found, said)
         because = f"({said}) the result is a picture; a graph behind it would keep the model's values alive."
         looks = "the step belongs under torch.no_grad(), or the result is detached"
         given = found["requires_grad"]
@@ -499,6 +516,23 @@ def test_inputs(sandbox):
         because = f"({said}) who writes into the result must not write into the images."
         expect(not found["shared"], expected="a new tensor", actual="the memory of images", because=because)
         _expect_attacked(case, found)
+
+
+def _expect_inputs_untouched(case, found, said):
+    """Images, their flag and their .grad, and labels."""
+    because = f"({said}) images belongs to the caller."
+    expect_equal(found["images"], case["images"], because=because, looks_like="an operation in place on the images")
+    expect_equal(found["labels"], case["labels"], because=f"({said}) labels belongs to the caller.")
+    wanted = case.get("images_require_grad", False)
+    looks = None if wanted else "images.requires_grad_() on the caller's tensor: detach and clone it first"
+    because = f"({said}) images.requires_grad afterwards."
+    expect_equal(found["images_flag"], wanted, because=because, looks_like=looks, name="images.requires_grad")
+    old = case.get("images_grad")
+    looks = "loss.backward() leaves the gradient in the caller's tensor"
+    if old is not None and (found["images_grad"] is None or not found["images_grad"].any()):
+        looks = "images.grad is wiped out, and with it what the caller had there: detach and clone the images"
+    because = f"({said}) images.grad afterwards."
+    expect_equal(found["images_grad"], old, because=because, looks_like=looks, name="images.grad")
 
 
 @check(
@@ -510,7 +544,9 @@ def test_inputs(sandbox):
 def test_grad_mode(sandbox):
     spec = _spec("mlp", (2, 2, 3), 3, 140)
     cases = [_case(spec, 3, 141, 0.1, attack=a, no_grad=n, may_raise=True) for a in BOTH for n in (True, False)]
-    for case, found in zip(cases, sandbox.run(probes.attacks, cases), strict=True):
+    broken = [_with_bad_label(case) for case in cases]
+    results = sandbox.run(probes.attacks, cases + broken)
+    for case, found in zip(cases, results[: len(cases)], strict=True):
         where = "inside torch.no_grad()" if case["no_grad"] else "outside of torch.no_grad()"
         if found["raised"]:
             fail(
@@ -522,6 +558,11 @@ def test_grad_mode(sandbox):
         _expect_attacked(case, found, because=f"{where}, the same images come out.")
         because = f"({case['attack']} {where}) gradient mode afterwards."
         looks = "set_grad_enabled without a `with`"
+        expect(found["grad_mode"], expected="as before", actual="the other one", because=because, looks_like=looks)
+    for case, found in zip(broken, results[len(cases) :], strict=True):
+        where = "inside torch.no_grad()" if case["no_grad"] else "outside of torch.no_grad()"
+        because = f"({case['attack']} {where}, {RAISES}) gradient mode afterwards."
+        looks = f"set_grad_enabled without a `with`: {FINALLY}"
         expect(found["grad_mode"], expected="as before", actual="the other one", because=because, looks_like=looks)
 
 
@@ -607,9 +648,9 @@ def test_accuracy(sandbox):
     common = {"attack": "attacked_accuracy", "old_grads": True, "training": True}
     plans = [
         (linear, 23, [0.0, 0.02, 0.05, 0.1, 0.3], {}),
-        (norm, 16, [0.1, 0.0, 0.03], {"in_eval": ["1"]}),
+        (norm, 16, [0.1, 0.0, 0.03], {"in_eval": ["0.1"], "frozen_some": [0, 1]}),
         (linear, 9, [0.4, 0.2], {"low": -1.0, "high": 2.0, "inside": (-1.0, 2.0)}),
-        (linear, 1, [0.1], {"no_grad": True}),
+        (linear, 1, [0.1], {"no_grad": True, "images_require_grad": True}),
         (linear, 40, [0.05, 0.1, 0.2], {"inside": (0.0, 1.0), "old_grads": False}),
         (linear, 5, [], {}),
     ]
@@ -617,26 +658,40 @@ def test_accuracy(sandbox):
     for k, (spec, n, epsilons, more) in enumerate(plans):
         cases.append(_case(spec, n, 170 + k, epsilons[0] if epsilons else 0.0, epsilons=epsilons, **common | more))
     cases[-2]["images"].round_()  # black and white: without bounds every pixel could be moved further
+    broken = _case(norm, 4, 180, 0.1, epsilons=[0.1], in_eval=["0.1"], **common)
+    cases.append(_with_bad_label({**broken, "frozen_some": [0]}))
     for case, found in zip(cases, sandbox.run(probes.attacks, cases), strict=True):
-        said = _said(case)
-        shares = found["result"]
-        expect_type(shares, list, because=f"({said}) one share for each eps.")
-        expect_equal(len(shares), len(case["epsilons"]), because=f"({said}) one share for each eps.")
-        numbers = [expect_number(s, because=f"({said}) shares are Python floats.") for s in shares]
-        _expect_eval_during(found, f"{said}: the attack and the question afterwards")
-        right, guesses = _shares(case)
-        given, wanted = torch.tensor(numbers, dtype=F64), torch.tensor(right, dtype=F64)
-        chosen = {text: torch.tensor(g, dtype=F64) for text, g in guesses.items()}
-        looks = misconception(given, wanted, chosen, **TIGHT) if len(right) > 1 else None
-        because = f"({said}) the shares; right are {describe(right)}."
-        expect_close(given, wanted, because=because, looks_like=looks, rtol=1e-6, atol=1e-9)
-        _expect_same(found, "grads", said, "the .grad of this parameter belongs to the caller.", _grad_story)
-        _expect_same(
-            found, "buffers", said, "running statistics belong to training.", "a forward pass in training mode"
-        )
-        because = f"({said}) each submodule is in its own mode again."
-        modes = found["after"]["modes"]
-        expect_equal(modes, found["before"]["modes"], because=because, looks_like=_mode_story(found))
+        said = _said(case) + (f", {RAISES}" if case.get("may_raise") else "")
+        if not case.get("may_raise"):
+            _expect_shares(case, found, said)
+        _expect_left_alone(case, found, said)
+
+
+def _expect_shares(case, found, said):
+    """The list of shares, against the oracle."""
+    shares = found["result"]
+    expect_type(shares, list, because=f"({said}) one share for each eps.")
+    expect_equal(len(shares), len(case["epsilons"]), because=f"({said}) one share for each eps.")
+    numbers = [expect_number(s, because=f"({said}) shares are Python floats.") for s in shares]
+    _expect_eval_during(found, f"{said}: the attack and the question afterwards")
+    right, guesses = _shares(case)
+    given, wanted = torch.tensor(numbers, dtype=F64), torch.tensor(right, dtype=F64)
+    chosen = {text: torch.tensor(g, dtype=F64) for text, g in guesses.items()}
+    looks = misconception(given, wanted, chosen, **TIGHT) if len(right) > 1 else None
+    because = f"({said}) the shares; right are {describe(right)}."
+    expect_close(given, wanted, because=because, looks_like=looks, rtol=1e-6, atol=1e-9)
+
+
+def _expect_left_alone(case, found, said):
+    """All that attacked_accuracy could have changed is as it was."""
+    _expect_parameters_untouched(found, said)
+    because = "running statistics belong to training."
+    _expect_same(found, "buffers", said, because, "a forward pass in training mode")
+    _expect_own_modes(found, said)
+    _expect_inputs_untouched(case, found, said)
+    because = f"({said}) gradient mode afterwards."
+    looks = "set_grad_enabled without a `with`"
+    expect(found["grad_mode"], expected="as before", actual="the other one", because=because, looks_like=looks)
 
 
 # --- digits --------------------------------------------------------------------------------------------

@@ -30,7 +30,8 @@ def build(kind, shape, classes):
     conv, end = nn.Conv2d(channels, 3, 3, padding=1), [nn.Flatten(), nn.Linear(3 * height * width, classes)]
     if kind == "conv":
         return Net(conv, nn.Tanh(), *end)
-    return Net(conv, nn.BatchNorm2d(3), nn.Tanh(), nn.Dropout(0.5), *end)  # "norm"
+    # "norm": with modules inside of modules
+    return Net(nn.Sequential(conv, nn.BatchNorm2d(3)), nn.Tanh(), nn.Dropout(0.5), *end)
 
 
 def model_of(spec):
@@ -88,6 +89,8 @@ def attacks(candidate, cases):
         images, labels = case["images"].clone(), case["labels"].clone()
         if case.get("images_require_grad"):
             images.requires_grad_(True)
+        if case.get("images_grad") is not None:
+            images.grad = case["images_grad"].clone()
         before, calls = _left(model), []
         model.register_forward_pre_hook(lambda module, given, calls=calls: calls.append(_modes(module)))
         options = {name: case[name] for name in ("low", "high") if name in case}
