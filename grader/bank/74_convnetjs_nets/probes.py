@@ -1,5 +1,7 @@
 """What the worker runs next to the learner's code: calls it, watches it, and returns plain evidence."""
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -37,8 +39,10 @@ def values(candidate, cases):
     found = []
     for case in cases:
         x = case["x"].clone()
+        forward = partial(_loaded(candidate, case))
+        forward.__name__ = f"{case['net']}()"  # what an exception's note calls it
         with torch.no_grad():
-            found.append({"logits": probing.call(_loaded(candidate, case), x), "x": x})
+            found.append({"logits": probing.call(forward, x), "x": x})
     return found
 
 
@@ -66,10 +70,14 @@ def started(candidate, count):
         net = nn.Sequential(nn.Sequential(*parts), nn.Linear(60, 20), nn.Linear(20, 1))
         with torch.no_grad():
             net[0][2].weight.fill_(3.0)
+        before = dict(net.named_parameters())
         candidate.init_(net)
+        exchanged.update(name for name, p in net.named_parameters() if p is not before.get(name))
         return probing.parameters(net)
 
+    exchanged = set()
     nets = [others() for _ in range(count)]
+    found["exchanged"] = sorted(exchanged)
     found["others"] = {key: torch.stack([net[key] for net in nets]) for key in nets[0]}
     return found
 
@@ -83,21 +91,30 @@ def scaled(candidate, images):
 
 
 def repeated(candidate, name, cases):
-    """`random_crop` or `jitter`: many draws for each case, once more with the same seed, and the input afterwards."""
+    """`random_crop` or `jitter`: many draws for each case, once more with the same seed, and the input afterwards.
+
+    `shares`: whether a result lies in the input's memory.
+    """
     function = getattr(candidate, name)
     found = []
     for case in cases:
         images = case["images"].clone()
-        runs = []
+        runs, shares = [], False
         for _ in range(2):
             torch.manual_seed(case["seed"])
             runs.append([])
             for _ in range(case["draws"]):
-                runs[-1].append(probing.call(function, images, *case["more"]))
+                drawn = probing.call(function, images, *case["more"])
+                runs[-1].append(drawn)
+                shares = shares or _same_memory(drawn, images)
                 if not torch.equal(images, case["images"]):  # a second call may undo it
-                    return [*found, {"draws": [], "again": [], "images": images}]
-        found.append({"draws": runs[0], "again": runs[1], "images": images})
+                    return [*found, {"draws": [], "again": [], "images": images, "shares": False}]
+        found.append({"draws": runs[0], "again": runs[1], "images": images, "shares": shares})
     return found
+
+
+def _same_memory(a, b):
+    return isinstance(a, torch.Tensor) and a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
 
 
 def views(candidate, mnist, cifar):
@@ -160,7 +177,8 @@ def averages(candidate, cases):
 
 def optimized(candidate, state, gradients, l2):
     """Parameters after each step with given gradients, and the optimizer's class."""
-    model = nn.Sequential(nn.Conv2d(2, 3, 2), nn.Flatten(), nn.Linear(4, 3)).to(torch.float64)
+    norm = nn.BatchNorm2d(3, track_running_stats=False)  # its weight has one axis
+    model = nn.Sequential(nn.Conv2d(2, 3, 2), norm, nn.Flatten(), nn.Linear(4, 3)).to(torch.float64)
     model.load_state_dict(state)
     optimizer = candidate.make_optimizer(model, l2)
     steps = []
@@ -190,12 +208,15 @@ class Recorder(nn.Module):
 
 
 def trained(candidate, cases):
-    """One run of `train` per case, with a recording model and a recording augmentation."""
+    """One run of `train` per case; the model records, and has old gradients in it; the augmentation records."""
     found = []
     for case in cases:
         model = Recorder(case["weight"], case["bias"])
         model.train(case["training"])
         model.inner.train(case["training"])
+        for p in model.parameters():
+            p.grad = torch.full_like(p, case["old gradient"])
+        torch.manual_seed(case["seed"])
         augmented = []
 
         def augment(images, augmented=augmented):
