@@ -270,6 +270,10 @@ def _adam(starts, gradients, lr=0.001, betas=(0.9, 0.999), eps=1e-8, kind=""):
                 m = means[i]
             if kind == "without v":
                 v = squares[i]
+            if kind in ("kept", "kept m"):  # in place: the next step starts from the corrected average
+                means[i] = means[i] / a
+            if kind in ("kept", "kept v"):
+                squares[i] = squares[i] / b
             change = m / ((v + eps).sqrt() if kind == "eps inside" else v.sqrt() + eps)
             if kind == "outside":
                 change = means[i] / (squares[i].sqrt() + eps) * b**0.5 / a
@@ -293,6 +297,9 @@ ADAM = {
     "without v": "the mean of the gradients' squares isn't corrected",
     "clamped": "steps are cut to one learning rate: the first looks right, the cause is still there",
     "tenth": "every step is divided by ten: the first is right, all later ones become too short",
+    "kept": "the averages themselves are divided, in place: the next step takes them for uncorrected ones",
+    "kept m": "the mean of the gradients itself is divided, in place: the next step takes it for uncorrected",
+    "kept v": "the mean of the gradients' squares itself is divided, in place: the next step takes it for uncorrected",
     "once": "only the first step is corrected: the averages need it as long as betaᵗ isn't small",
     "late": "t begins at 2",
     "early": "t begins at 0",
@@ -651,7 +658,7 @@ def test_room_8(sandbox):
         looks = None
         if all(straight.values()):
             looks = "nothing is shuffled any more, on any device"
-        elif straight["cpu"] and not straight["cuda"]:
+        elif straight["cpu"] != straight["cuda"]:
             looks = "whether training examples are shuffled hangs on the device"
         elif first != plain and first == second:
             looks = "shuffled once, and then the same again"
@@ -669,7 +676,7 @@ def test_room_8(sandbox):
         looks = None
         if all(mixed.values()):
             looks = "everything is shuffled, the test examples too"
-        elif mixed["cuda"] and not mixed["cpu"]:
+        elif mixed["cuda"] != mixed["cpu"]:
             looks = "whether test examples are shuffled hangs on the device"
         because = f"{device}: predictions are compared with the test set, row by row."
         same = orders[f"test {device}"] == [plain, plain]
@@ -786,7 +793,7 @@ def test_room_10(sandbox):
         said = f"{epochs} epochs of {len(batches)} batches, stopped after {' and after '.join(map(str, plan))}: "
         _expect_parts(found["parts"], wanted, len(batches), said)
         _expect_same_model(found, said)
-        _expect_rates([s["lr"] for s in found["steps"]], rates, wanted[0], said)
+        _expect_rates([s["lr"] for s in found["steps"]], rates, wanted[0], len(batches), said)
         _expect_weights(found, after, plan, _sgd(weight, batches, lr, epochs, forget=plan)[1], said)
 
 
@@ -820,13 +827,24 @@ def _expect_same_model(found, said):
         )
 
 
-def _expect_rates(found, rates, start, said):
+def _rates_story(found, rates, start, epoch):
+    """What becomes of the learning rate after the first interruption, which comes after `start` steps."""
+    if not resembles(found[start], rates[0], rtol=1e-6):
+        return "the schedule doesn't go on where it was stopped"
+    second, goes_on = start + epoch, False
+    if second < len(found):  # a cosine that goes on multiplies whatever rate it meets; or it sets the right one
+        multiplied = rates[0] * rates[second] / rates[start]
+        goes_on = any(resembles(found[second], rate, rtol=1e-6) for rate in (multiplied, rates[second]))
+    if goes_on:
+        return "the optimizer is a new one: its learning rate and momentum aren't in the checkpoint, or aren't loaded"
+    return "the cosine begins anew: the learning rate jumps up to where it started"
+
+
+def _expect_rates(found, rates, start, epoch, said):
     for number, (now, wanted) in enumerate(zip(found, rates, strict=True), 1):
         looks = None
         if number > start:
-            looks = "the schedule doesn't go on where it was stopped"
-            if abs(now - rates[0]) < 1e-9:
-                looks = "the cosine begins anew: the learning rate jumps up to where it started"
+            looks = _rates_story(found, rates, start, epoch)
         elif len(set(found)) == 1:
             looks = "there is no schedule any more"
         because = f"{said}the learning rate of step {number} follows one cosine from the first epoch to the last."
@@ -906,11 +924,12 @@ def _norms(sandbox):
     return [(batches, weight, bias, options, one) for options, one in zip(cases, found, strict=True)]
 
 
-def _running(batches, momentum, factor):
-    """The running variance after each batch, when the batch's biased variance is multiplied by factor(n)."""
+def _running(batches, momentum, factor, whole=False):
+    """The running variance after each batch, when the batch's biased variance (or all) is multiplied by factor(n)."""
     value, trace = torch.ones(batches[0].shape[1], dtype=F64), []
     for x in batches:
-        value = (1 - momentum) * value + momentum * x.var(0, unbiased=False) * factor(len(x))
+        now, before = x.var(0, unbiased=False) * factor(len(x)), value * (factor(len(x)) if whole else 1)
+        value = (1 - momentum) * before + momentum * now
         trace.append(value)
     return trace
 
@@ -922,6 +941,7 @@ VARIANCES = {
     "multiplied by (N + 1) / N: nearly right for large batches": lambda n: (n + 1) / n,
     "corrected twice": lambda n: (n / (n - 1)) ** 2,
 }
+OLD_TOO = "the whole running variance is multiplied by N / (N - 1), the old part again with each batch"
 
 
 @check(
@@ -943,6 +963,8 @@ def test_room_12(sandbox):
             if all(resembles(a, b) for a, b in zip(seen, _running(batches, momentum, factor), strict=True)):
                 looks = text
                 break
+        if all(map(resembles, seen, _running(batches, momentum, lambda n: n / (n - 1), whole=True))):
+            looks = OLD_TOO
         if all(map(resembles, seen, _running(batches, 1 - momentum, lambda n: n / (n - 1)))):
             looks = "momentum is the share of the old value, not of the new"
         for number, (now, wanted) in enumerate(zip(seen, right, strict=True), 1):
