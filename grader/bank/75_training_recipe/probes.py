@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -43,7 +44,8 @@ class Net(nn.Module):
 
     def __init__(self, spec):
         super().__init__()
-        self.spec = {name: spec.get(name) for name in ("body", "mix", "end", "drop", "always", "cut")}
+        self.spec = {name: spec.get(name) for name in ("body", "mix", "end", "drop", "always", "cut", "tremor")}
+        self.spec["part"] = spec.get("part", 0.5)
         body, width, classes = spec["body"], spec["width"], spec["classes"]
         channels, size = spec["shape"][0], spec["shape"][-1]
         flat = channels * size * size if len(spec["shape"]) == 3 else channels
@@ -67,7 +69,7 @@ class Net(nn.Module):
         if mix == "view":  # axes 0 and 1 exchanged by a reshape that keeps the shape
             x = x.transpose(0, 1).reshape(x.shape)
         elif mix == "roll":
-            x = x + 0.5 * x.roll(1, 0)
+            x = x + self.spec["part"] * x.roll(1, 0)
         if self.spec["cut"] == "blind":
             x = torch.zeros(x.shape)
         if self.spec["cut"] == "no graph":
@@ -95,6 +97,10 @@ class Net(nn.Module):
             x = x - x.mean(1, keepdim=True)
         if end == "softmax":
             x = x.softmax(1)
+        if self.spec["tremor"]:
+            signs = torch.randint(2, x.shape) * 2.0 - 1
+            signs[:4] = 0
+            x = x + self.spec["tremor"] * signs
         return x
 
 
@@ -166,8 +172,9 @@ def _ask(candidate, name, model, images, labels):
 
 
 def _plain(finding):
-    """ok and value, as they are."""
-    return {"ok": getattr(finding, "ok", None), "value": getattr(finding, "value", None)}
+    """ok and value, as they are; NumPy's bools and floats are as good as Python's."""
+    values = {name: getattr(finding, name, None) for name in ("ok", "value")}
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
 
 
 def asked(candidate, name, specs):
