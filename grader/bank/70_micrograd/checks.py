@@ -195,6 +195,18 @@ def _forward_looks(program, found):
     return None
 
 
+def _expect_new(case, found, i):
+    """Line i gave an object of its own."""
+    program, again = case["program"], found["again"][i]
+    expect(
+        again is None,
+        expected="a new Value from each operation",
+        actual=f"{_name(program, i)}, is {_name(program, again or 0)}, itself",
+        because=f"({case['said']}) a result has a gradient of its own; what arrives there isn't yet its operand's.",
+        looks_like="the operand is returned where the number stays the same",
+    )
+
+
 def _expect_forward(cases, results):
     """The data of all lines; nothing but the last line may differ from what it was."""
     for case, found in zip(cases, results, strict=True):
@@ -208,6 +220,7 @@ def _expect_forward(cases, results):
             looks = "the operation changes its operand" if changed else _forward_looks(program, number)
             because = f"({said}) the number of {_name(program, i)}" + (", afterwards." if changed else ".")
             expect_close(number, right[i], because=because, looks_like=looks, **TIGHT)
+            _expect_new(case, found, i)
             because = f"({said}) nothing has called backward yet."
             expect_close(expect_number(found["grads"][i], because=because), 0.0, because=because, atol=0, rtol=0)
 
@@ -255,6 +268,9 @@ def test_numbers(sandbox):
         for op in ("+", "-", "*", "/"):
             cases.append(_case(f"v {op} {n}, v being {v:g}", ("leaf", v), (op, 0, [n])))
             cases.append(_case(f"{n} {op} v, v being {v:g}", ("leaf", v), (op, [n], 0)))
+    for op, n in (("+", 0), ("-", 0), ("*", 1), ("/", 1)):
+        cases.append(_case(f"v {op} {n}, v being 2.5", ("leaf", 2.5), (op, 0, [n])))
+        cases.append(_case(f"{n} {op} v, v being 2.5", ("leaf", 2.5), (op, [n], 0)))
     program = [("leaf", 1.5), ("leaf", -4.0), ("+", [0], 0), ("+", 2, 1)]
     cases.append(_case("sum([a, b]), which starts at 0", *program))
     results = sandbox.run(probes.backward, [{**case, "roots": []} for case in cases])
@@ -272,6 +288,8 @@ def test_numbers(sandbox):
         because = f"({case['said']}) whoever holds the old value sees it unchanged."
         looks = "the operation changes its operand"
         expect_equal(found["data"][0], case["program"][0][1], because=because, looks_like=looks)
+        for i in range(len(case["program"])):
+            _expect_new(case, found, i)
 
 
 # --- the slopes ----------------------------------------------------------------------------------------
@@ -366,8 +384,11 @@ def test_slopes(sandbox):
             for text, slopes in _wrong_slopes(op, a, b).items():
                 guesses[text] = [factor * float(s) for s in slopes]
         guesses["no gradient arrives"] = [0.0] * leaves
+        if leaves == 2:
+            lost = "no gradient arrives at the {} operand: the result doesn't remember that it was made from it"
+            guesses[lost.format("left")], guesses[lost.format("right")] = [0.0, right[1]], [right[0], 0.0]
         grads = found["grads"][0][:leaves]
-        looks = _looks(grads, right[:leaves], guesses) or _looks(found["grads"][0], right, _walks(case["program"]))
+        looks = _looks(found["grads"][0], right, _walks(case["program"])) or _looks(grads, right[:leaves], guesses)
         for i in range(leaves):
             which = "" if leaves == 1 else (" towards the left operand", " towards the right operand")[i]
             because = f"({case['said']}) the slope{which}, times what arrives from behind."
@@ -642,7 +663,7 @@ def _sums(program, roots):
     zero = [0.0] * len(program)
     leaves = [i for i, line in enumerate(program) if line[0] == "leaf"]
     edges, seen = _slopes(program), set()
-    total, stale, added, last, marked = (list(zero) for _ in range(5))
+    total, stale, added, last, marked, alone = (list(zero) for _ in range(6))
     for root in roots:
         if root is None:
             total = last = list(zero)
@@ -652,6 +673,7 @@ def _sums(program, roots):
             continue
         fresh = _gradients(program, root)
         total = [t + g for t, g in zip(total, fresh, strict=True)]
+        alone = [1.0 if i == root else t for i, t in enumerate(total)]
         last = fresh
         stale = _walked(program, root, grads=stale)
         added = _walked(program, root, grads=added, first=added[root] + 1.0)
@@ -663,6 +685,7 @@ def _sums(program, roots):
         seen.update(visited)
     left_over = "the gradients of values in between are left over from the call before, and are passed on again"
     return total, {
+        "self.grad is set to 1, where 1 has to be added: a leaf holds what earlier calls found": alone,
         left_over: stale,
         f"{left_over}; the result's own, too": added,
         "values that an earlier call visited are still marked, or have lost their parents: they are left out": marked,
@@ -686,6 +709,8 @@ def test_again(sandbox):
         "h = a b; h.backward(), then y.backward() of y = h² + a": [2, 4],
         "y.backward(), the leaves' grads set to 0, y.backward()": [4, None, 4],
         "y.backward(), the leaves' grads set to 0, z.backward()": [4, None, 6],
+        "y.backward(), then a.backward() of the leaf a": [4, 0],
+        "a.backward() twice, a being a leaf": [0, 0],
     }
     cases = [_case(said, *SHARED, roots=roots) for said, roots in plans.items()]
     for case, found in zip(cases, sandbox.run(probes.backward, cases), strict=True):
@@ -720,6 +745,7 @@ def test_deep(sandbox):
 
 
 MOST = 60_000
+CROWD = 1_000
 
 
 @check(
@@ -729,13 +755,15 @@ MOST = 60_000
     after=["test_slopes"],
 )
 def test_cost(sandbox):
-    lengths = [100, 200]
-    short, long = sandbox.run(probes.cost, lengths, MOST)
+    found = sandbox.run(probes.cost, [100, 200], MOST, CROWD)
+    short, long = found["lengths"]
     for kind, said in (("ladder", "v = v + v"), ("chain", "v = v * 1.5")):
         few, many = short[kind], long[kind]
         paths = None
         if kind == "ladder" and None in (few["lines"], many["lines"]):
             paths = "a walk along every path: values that were visited already are visited again"
+        elif None not in (few["lines"], many["lines"]) and 3.3 * few["lines"] < many["lines"] < 4.2 * few["lines"]:
+            paths = "for each value something walks through all of them, as a search in a list does: use a set"
         because = f"({said}, 100 times and 200 times) twice the graph, twice the work."
         said_many = f"{many['lines']:,} lines" if many["lines"] else f"more than {MOST:,} lines; given up"
         said_few = f"{few['lines']:,} lines for 100" if few["lines"] else f"over {MOST:,} for 100"
@@ -755,10 +783,19 @@ def test_cost(sandbox):
         )
     expect(
         long["compared"] <= 3 * short["compared"] + 400,
-        expected=f"at most a few hundred comparisons of Values (for 100: {short['compared']})",
+        expected=f"at most a few hundred comparisons of Values or their ids (for 100: {short['compared']:,})",
         actual=f"{long['compared']:,} for 200",
         because="(v = v * 1.5, 200 times) twice the graph, twice the work.",
         looks_like="`in` on a list compares with each element: what was visited belongs into a set",
+    )
+    alone, crowded = short["chain"]["lines"], found["crowded"]["lines"]
+    expect(
+        crowded is not None and crowded <= 1.3 * alone + 50,
+        expected=f"as many lines of Python as without the others: {alone:,}",
+        actual=f"{crowded:,}" if crowded else f"more than {MOST:,}; given up",
+        because=f"(v = v * 1.5, 100 times, among {2 * CROWD:,} Values that have nothing to do with it) what a value "
+        "doesn't depend on costs nothing.",
+        looks_like="a list of all Values ever made is walked: each knows what it was made from",
     )
 
 
@@ -1040,9 +1077,17 @@ def test_hinge_loss(sandbox):
         guesses = {text: [g] for text, g in _hinge_guesses(case, numbers.detach(), x.detach()).items()}
         looks = _looks([number], [right], guesses)
         expect_close(number, right, because=f"({said})", looks_like=looks, **TIGHT)
+        penalty = (2 * case.get("alpha", 1e-4) * numbers.detach()).tolist()
+        whole = numbers.grad.tolist()
+        parts = {
+            "no gradient arrives: the loss is made of .data, and knows nothing of the parameters": [0.0] * len(whole),
+            "only the penalty has a gradient: the graph to the scores ends, at a .data or a number": penalty,
+            "the penalty has no gradient: it is made of .data": [w - p for w, p in zip(whole, penalty, strict=True)],
+        }
+        looks = _looks(found["grads"], whole, parts)
         for k, (g, good) in enumerate(zip(found["grads"], numbers.grad.tolist(), strict=True)):
             because = f"({said}) the gradient of the loss for parameter number {k + 1}."
-            expect_close(expect_number(g, because=because), good, because=because, **TIGHT)
+            expect_close(expect_number(g, because=because), good, because=because, looks_like=looks, **TIGHT)
 
 
 def _descent(case, rate=lambda k, steps: 1 - 0.9 * k / steps, clear=True, sign=-1.0, stale=0.0):

@@ -6,6 +6,8 @@ import contextlib
 import inspect
 import operator
 import sys
+import threading
+import types
 
 from grader.checking import probing
 
@@ -42,6 +44,12 @@ def evaluate(leaf, program):
     return values
 
 
+def _again(values):
+    """For each value, the index of an earlier line that gave the same object, or None."""
+    first = {}
+    return [None if first.setdefault(id(v), i) == i else first[id(v)] for i, v in enumerate(values)]
+
+
 @contextlib.contextmanager
 def _told(said):
     """An exception on its way out says with which expression it came."""
@@ -54,7 +62,10 @@ def _told(said):
 
 
 def forward(candidate, cases):
-    """For each case: which lines of its program gave a Value, what their data are at the end, and their grads."""
+    """For each case: which lines of its program gave a Value, what their data are at the end, and their grads.
+
+    "again": which lines gave the object of an earlier one.
+    """
     found = []
     for case in cases:
         with _told(case["said"]):
@@ -62,7 +73,7 @@ def forward(candidate, cases):
         ours = [isinstance(v, candidate.Value) for v in values]
         data = [v.data if mine else v for v, mine in zip(values, ours, strict=True)]
         grads = [v.grad if mine else None for v, mine in zip(values, ours, strict=True)]
-        found.append({"values": ours, "data": data, "grads": grads})
+        found.append({"values": ours, "data": data, "grads": grads, "again": _again(values)})
     return found
 
 
@@ -85,7 +96,8 @@ def backward(candidate, cases):
                 else:
                     values[root].backward()
                 grads.append([v.grad for v in values])
-        found.append({"before": before, "data": [v.data for v in values], "grads": grads})
+        one = {"before": before, "data": [v.data for v in values], "grads": grads, "again": _again(values)}
+        found.append(one)
     return found
 
 
@@ -128,6 +140,7 @@ def _measured(call, most):
         return trace
 
     before = sys.gettrace()
+    threading.settrace(trace)  # a thread may have a larger stack, but it walks along the same graph
     sys.settrace(trace)
     try:
         call()
@@ -138,15 +151,34 @@ def _measured(call, most):
         return {"lines": lines, "depth": deepest}
     finally:
         sys.settrace(before)
+        threading.settrace(None)
     return {"lines": lines, "depth": deepest}
 
 
-def cost(candidate, lengths, most):
+def _chain(candidate, length):
+    chain = candidate.Value(1.0)
+    for _ in range(length):
+        chain = chain * 1.5
+    return chain
+
+
+def cost(candidate, lengths, most, crowd):
     """What one backward costs: a ladder of v = v + v, and a plain chain, of each length.
 
-    "compared": how often a Value was compared with another one, as `in` does on a list.
+    "compared": how often a Value, or its id, was compared with another one, as `in` does on a list. "crowded": the
+    chain of the first length again, among so many Values that have nothing to do with it.
     """
     compared = 0
+
+    class Id(int):
+        """The id of an object; comparisons are counted."""
+
+        __hash__ = int.__hash__
+
+        def __eq__(self, other):
+            nonlocal compared
+            compared += 1
+            return int.__eq__(self, other)
 
     def equal(self, other):
         nonlocal compared
@@ -155,21 +187,22 @@ def cost(candidate, lengths, most):
 
     found = []
     for length in lengths:
-        ladder, chain = candidate.Value(1.0), candidate.Value(1.0)
+        ladder, chain = candidate.Value(1.0), _chain(candidate, length)
         for _ in range(length):
             ladder = ladder + ladder
-            chain = chain * 1.5
         one = _measured(ladder.backward, most)
         other = _measured(chain.backward, most)
         found.append({"length": length, "ladder": one, "chain": other})
+    others = [candidate.Value(1.0) for _ in range(crowd)]
+    chain = _chain(candidate, lengths[0])
+    others += [candidate.Value(1.0) for _ in range(crowd)]
+    crowded = _measured(chain.backward, most)
     for row, length in zip(found, lengths, strict=True):
-        chain = candidate.Value(1.0)
-        for _ in range(length):
-            chain = chain * 1.5
-        candidate.Value.__eq__, compared = equal, 0
+        chain = _chain(candidate, length)
+        candidate.Value.__eq__, candidate.id, compared = equal, lambda thing: Id(id(thing)), 0
         chain.backward()
         row["compared"] = compared
-    return found
+    return {"lengths": found, "crowded": crowded}
 
 
 # --- the network ---------------------------------------------------------------------------------------
@@ -340,9 +373,43 @@ def _foreign(used):
         used.add("torch")
 
 
+class _Noted:
+    """Stands for a library's module or function in the candidate's file, and notes that it is used."""
+
+    def __init__(self, thing, home, used):
+        self.__dict__.update(_thing=thing, _home=home, _used=used)
+
+    def __getattr__(self, name):
+        self._used.add(self._home)
+        found = getattr(self._thing, name)
+        return _Noted(found, self._home, self._used) if isinstance(found, types.ModuleType) else found
+
+    def __call__(self, *args, **kwargs):
+        self._used.add(self._home)
+        return self._thing(*args, **kwargs)
+
+
+def _note_names(candidate, used):
+    """Puts stand-ins for what the file has imported from a numerical library: a ufunc is no call that Python reports.
+
+    Classes stay, since `isinstance` needs them; numbers of theirs are seen by their type.
+    """
+    for name, thing in list(vars(candidate).items()):
+        if isinstance(thing, type):
+            continue
+        if isinstance(thing, types.ModuleType):
+            home = thing.__name__
+        else:
+            owner = getattr(thing, "__self__", None)
+            home = str(getattr(thing, "__module__", None) or type(owner if owner is not None else thing).__module__)
+        if home.partition(".")[0] in FOREIGN:
+            setattr(candidate, name, _Noted(thing, home.partition(".")[0], used))
+
+
 def libraries(candidate, program, case):
     """Which numerical libraries ran in an expression, a network and a short training; of what types the numbers are."""
     used: set[str] = set()
+    _note_names(candidate, used)
     with _foreign(used):
         values = evaluate(candidate.Value, program)
         values[-1].backward()
