@@ -377,8 +377,8 @@ def _looks_like(error: dict[str, Any]) -> str | None:
     if story := _operand_story(message):
         return story
     patterns = {
-        "mat1 and mat2 shapes cannot be multiplied": "the flattened size and the next layer's `in_features` differ:"
-        " print the shape just before the flatten",
+        "mat1 and mat2 shapes cannot be multiplied": "the last dimension of what comes in (after a flatten: its size)"
+        " isn't the layer's `in_features`, or the matrix's number of rows: print the shape just before",
         "is invalid for input of size": _misfit(message),
         "Trying to backward through the graph a second time": "a graph kept from an earlier step (a loss or hidden"
         " state that wasn't detached)",

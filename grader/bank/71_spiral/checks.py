@@ -93,6 +93,7 @@ def _otherwise(case, error="p - q", scale=1.0, bias=torch.sum, mask="forward", b
         "q - p": q - probabilities,
         "p": probabilities,
         "own": (probabilities - q) * q,
+        "columns": probabilities - q.amax(0),
     }
     d_scores = scale * errors[error] / len(x)
     grads = {top: (hidden if below == "hidden" else before).T @ d_scores, top_bias: bias(d_scores, 0)}
@@ -122,6 +123,9 @@ def _gradient_guesses(case):
         "only the label's own score gets a gradient; the softmax ties all of them together": _otherwise(
             case, error="own"
         ),
+        "d[:, labels] takes whole columns: 1 has to be subtracted in row i at labels[i] alone, d[arange(N), labels]": (
+            _otherwise(case, error="columns")
+        ),
         "probabilities over the batch, not over the classes": _otherwise(case, axis=0),
         "the mean over the batch for a bias: its gradient is the sum": _otherwise(case, bias=torch.mean),
     }
@@ -148,6 +152,9 @@ def _loss_guesses(case):
         "minus the probability: the logarithm is missing": -(-chosen).exp().mean(),
         "the softmax is missing: minus the label's score": -scores[torch.arange(len(labels)), labels].mean(),
         "the softmax over the batch, not over the classes": F.nll_loss(scores.log_softmax(0), labels),
+        "log_p[:, labels] takes whole columns, N · N numbers: row i at labels[i] is log_p[arange(N), labels]": (
+            -scores.log_softmax(1)[:, labels].mean()
+        ),
         "a softmax twice": F.cross_entropy(scores.softmax(1), labels),
         "a ReLU on the scores": F.cross_entropy(scores.relu(), labels),
     }
@@ -161,8 +168,14 @@ def _loss_guesses(case):
     return {text: float(value) for text, value in guesses.items()}
 
 
+def _number(found):
+    said = "loss and gradients come as a pair; a float can be logged and compared."
+    looks = "a number of NumPy's, as arrays give it: float(…) makes it Python's" if "numpy" in describe(found) else None
+    return expect_number(found, because=said, looks_like=looks)
+
+
 def _expect_loss(found, right, because, guesses=None):
-    number = expect_number(found, because="loss and gradients come as a pair; a float can be logged and compared.")
+    number = _number(found)
     looks = misconception(number, right, guesses or {}, rtol=1e-7, atol=1e-12)
     if looks is None and not math.isfinite(number):
         looks = "exp overflows: logsumexp, or the row's largest score subtracted first, keeps it finite"
@@ -229,7 +242,7 @@ def _expect_arms(x, labels, points, classes, said):
     why="Data that one has made oneself are checked first: points and labels that don't fit teach nothing.",
 )
 def test_spiral_arms(sandbox):
-    cases = [(5, 3), (100, 3), (1, 4), (7, 1), (12, 6)]
+    cases = [(5, 3), (100, 3), (2, 4), (7, 1), (12, 6)]
     asked = [{"points": n, "classes": k, "noise": 0.0, "seed": n} for n, k in cases]
     found = sandbox.run(probes.spirals, [*asked, {}])
     for (n, k), one in zip(cases, found[:-1], strict=True):
@@ -434,6 +447,20 @@ def _named(sizes, seed):
     return named
 
 
+def _single(sizes, seed):
+    """A case in float32, the type that `start` makes, and what is said of it."""
+    case = _case(7, sizes, seed)
+    case["params"] = {name: p.float() for name, p in case["params"].items()}
+    return f"{_said(case)}, all float32", {**case, "x": case["x"].float()}
+
+
+def _expect_single(one, said, case):
+    """The loss of a float32 case is a Python float, and about right."""
+    right, _ = _right({**case, "params": _float64(case["params"]), "x": case["x"].to(F64)})
+    because = f"({said}) the loss, a Python float here, too."
+    expect_close(_number(one["loss"]), right, because=because, rtol=1e-4)
+
+
 LINEAR = [(5, (2, 3)), (1, (4, 2)), (8, (3, 5)), (6, (1, 1)), (40, (2, 10))]
 TWO_LAYERS = [(5, (2, 6, 3)), (1, (3, 5, 2)), (8, (2, 1, 4)), (6, (6, 6, 6)), (3, (1, 7, 1)), (30, (2, 20, 3))]
 
@@ -444,11 +471,12 @@ TWO_LAYERS = [(5, (2, 6, 3)), (1, (3, 5, 2)), (8, (2, 1, 4)), (6, (6, 6, 6)), (3
     why="ln K when all scores are equal: the first number to look at when a training starts.",
 )
 def test_linear_loss(sandbox):
-    named = _named(LINEAR, 50)
-    found = sandbox.run(probes.gradients, [case for _, case in named])
+    named, single = _named(LINEAR, 50), _single((2, 3), 75)
+    *found, last = sandbox.run(probes.gradients, [case for _, case in (*named, single)])
     for (said, case), one in zip(named, found, strict=True):
         because = f"({said}) −log p of each label, averaged over the N points; reg is 0."
         _expect_loss(one["loss"], _right(case)[0], because, _loss_guesses(case))
+    _expect_single(last, *single)
 
 
 @check(
@@ -477,7 +505,6 @@ def _whole(case, seed):
     "Two layers: loss and gradients of W1, b1, W2, b2 are autograd's",
     points=14,
     why="The linear classifier again, on top of a hidden layer; new is the way down through W2 and the ReLU.",
-    after=["test_linear_gradients"],
 )
 def test_two_layer_gradients(sandbox):
     named = _named(TWO_LAYERS, 80)
@@ -486,12 +513,14 @@ def test_two_layer_gradients(sandbox):
     off = _case(6, (3, 4, 3), 112)
     off["params"]["b1"].fill_(-100.0)
     named.append((f"{_said(off)}, b1 = −100: every unit is off", off))
-    found = sandbox.run(probes.gradients, [case for _, case in named])
+    single = _single((2, 5, 3), 113)
+    *found, last = sandbox.run(probes.gradients, [case for _, case in (*named, single)])
     for (said, case), one in zip(named, found, strict=True):
         right, grads = _right(case)
         _expect_loss(one["loss"], right, f"({said}) the mean of −log p of the labels; reg is 0.", _loss_guesses(case))
         at_zero = {"the mask is ≥ 0: at exactly 0 the slope counts as 0": _otherwise(case, mask="at least")}
         _expect_grads(one["grads"], case, grads, said, {**at_zero, **_gradient_guesses(case)})
+    _expect_single(last, *single)
 
 
 def _squares(params, *names):
@@ -540,7 +569,7 @@ def _reg_gradients(case):
     "Regularisation: ½ · reg · (sum of the squared weights) in the loss, reg · W in the gradient, none for biases",
     points=8,
     why="A loss and a gradient that disagree don't show in training; they show when someone compares losses.",
-    after=["test_two_layer_gradients"],
+    after=["test_linear_gradients", "test_two_layer_gradients"],
 )
 def test_regularisation(sandbox):
     shapes = [(5, (2, 3), 0.3), (1, (3, 4), 5.0), (4, (2, 6, 3), 0.3), (1, (2, 3, 4), 5.0), (9, (3, 2, 2), 1e-3)]
@@ -596,7 +625,7 @@ def test_isolation(sandbox):
     after=["test_two_layer_gradients"],
 )
 def test_cost(sandbox):
-    for small, large in (((3, 4), (12, 15)), ((3, 4, 3), (12, 20, 15))):
+    for small, large in (((3, 4), (12, 60)), ((3, 4, 3), (12, 64, 60))):
         cases = [_case(4, small, 152, reg=0.1), _case(64, large, 153, reg=0.1)]
         few, many = sandbox.run(probes.cost, cases)
         for what, said in (("operations", "tensor operations"), ("lines", "lines of Python")):
@@ -670,10 +699,12 @@ def test_train(sandbox):
         _bowl(161, deep, steps=60, scale=0.05),  # the defaults: lr 1, reg 0.001
         _bowl(162, {"W": (1, 1)}, steps=1, scale=1.0, lr=2.5, reg=0.0),
         _bowl(163, shapes, steps=0, scale=1.0, lr=0.1),
+        _bowl(164, {"theta": (2, 3), "shift": (3,), "W": (1, 2)}, steps=3, scale=0.4, lr=0.5),
     ]
     for case, found in zip(cases, sandbox.run(probes.descents, cases), strict=True):
         lr, reg = case.get("lr", 1.0), case.get("reg", 1e-3)
         said = f"a bowl ½ · {case['scale']:g} · |p − target|² in the model's place, steps={case['steps']}, lr={lr:g}"
+        said += f", parameters {', '.join(case['params'])}" if "theta" in case["params"] else ""
         losses, right = _rolled(case)
         for asked in found["asked"]:
             given = "given" if "reg" in case else "its default"
@@ -684,6 +715,8 @@ def test_train(sandbox):
         for name, value in right.items():
             before = case["params"][name]
             guesses = {"the steps go uphill: with the gradient, not against it": _rolled(case, lr=-lr)[1][name]}
+            if name in ("theta", "shift"):
+                guesses["only names known from the two models are trained: the dict says what there is"] = before
             if case["steps"]:
                 guesses["the trained values aren't put back into params: the caller's dict keeps the start"] = before
             if lr != 1:
@@ -731,7 +764,11 @@ def _expect_study(result, x, labels, hidden):
         wanted = shapes(x.shape[1], hidden, classes)
         expect_equal(sorted(one["params"]), sorted(wanted), because=f"{name}: the parameters that `start` gives.")
         for key, shape in wanted.items():
-            expect_shape(one["params"][key], shape, because=f"{name}, hidden={hidden}, {classes} classes: {key}.")
+            made = tuple(getattr(one["params"][key], "shape", ()))
+            counted = made == shapes(x.shape[1], hidden, len(labels.unique()))[key] != shape
+            looks = "the different labels are counted: it is the largest label plus 1" if counted else None
+            said = f"{name}, {x.shape[1]} features, hidden={hidden}, labels {labels.unique().tolist()}: {key}."
+            expect_shape(one["params"][key], shape, because=said, looks_like=looks)
 
 
 def _accuracy(params, x, labels):
@@ -778,6 +815,10 @@ def _descended(params, x, labels, steps):
 def test_small_study(sandbox):
     asked = [((8, 3), {"hidden": 7, "linear_steps": 5, "steps": 3}), ((5, 4), {"hidden": 4, "steps": 2})]
     cases = [(*_drawn_spiral(*shape), options) for shape, options in asked]
+    x, arms = _drawn_spiral(6, 3)
+    third = torch.linspace(-1, 1, len(x))[:, None]
+    gap = arms + (arms > 0).long()  # 0, 2 and 3: no point is of class 1
+    cases.append((torch.cat([x, third], dim=1), gap, {"hidden": 5, "linear_steps": 2, "steps": 2}))
     for (x, labels, options), found in zip(cases, sandbox.run(probes.studies, cases), strict=True):
         result, hidden = found["result"], options["hidden"]
         _expect_study(result, x, labels, hidden)
@@ -877,7 +918,7 @@ def test_case_study(sandbox):
             f"{name}: {size} parameters, loss {one['losses'][0]:.4f} → {one['losses'][-1]:.4f}, {accuracy:.1%} right"
         )
     sandbox.picture(
-        "what each of the two predicts where: linear, two layers",
+        "what each model predicts where: the linear classifier on the left, two layers on the right",
         torch.stack([_regions(result[name]["params"], x, labels) for name in SHAPES]),
         per_row=2,
     )
