@@ -36,7 +36,10 @@ def targets(labels: Tensor) -> Tensor:
 
 
 class LeNet1989(nn.Module):
-    """Digits (N, 1, 16, 16) to ten outputs (N, 10) between -1 and 1; the largest one is the answer."""
+    """Digits (N, 1, 16, 16) to ten outputs (N, 10) between -1 and 1; the largest one is the answer.
+
+    A layer may be a module instead of a method: make `self.h1 = …` in `__init__`, and delete the method h1.
+    """
 
     def __init__(self) -> None:
         super().__init__()

@@ -265,7 +265,7 @@ COUNTS = {
     after=["test_shapes"],
 )
 def test_counts(sandbox):
-    found = sandbox.run(probes.counts, _inputs(2, 30))
+    found = sandbox.run(probes.counts, _inputs(48, 30))
     for name, right in RIGHT_COUNTS.items():
         behind = found["layers"][name]
         unregistered = [p for p in behind if not p["name"]]
@@ -290,6 +290,14 @@ def test_counts(sandbox):
             because=f"{SAID[name]} is made of {SUMS[name]}, and its output depends on no other.",
             looks_like=story,
         )
+        used = sum(p["used"] for p in behind)
+        expect(
+            used == right,
+            expected=f"a gradient for each of the {right:,} numbers behind {name}",
+            actual=f"one for {used:,} of them",
+            because=f"a number that no unit of {SAID[name]} uses is no parameter: it stays as it was drawn.",
+            looks_like=_idle_story(behind, COUNTS[name].get(used)),
+        )
     total = sum(math.prod(p["shape"]) for p in found["registered"])
     used = {p["name"] for name in RIGHT_COUNTS for p in found["layers"][name]}
     idle = [p["name"] for p in found["registered"] if p["name"] not in used]
@@ -303,7 +311,19 @@ def test_counts(sandbox):
     )
 
 
+def _idle_story(behind, otherwise):
+    """Which part of which parameter no unit uses."""
+    for part in behind:
+        rows = part["idle"]
+        if rows and len(rows) < part["shape"][0]:
+            where = f"{part['name']}, of shape {tuple(part['shape'])}, is never used at {describe(rows)} along dim 0"
+            return f"{where}: a slice is wrong, and others are used twice"
+    return otherwise
+
+
 FAN_IN = {"h1": 25, "h2": 200, "h3": 192, "out": 30}
+FAN_OUT = {"h1": (300, 12), "h2": (300, 100, 12), "h3": (30,), "out": (10,)}
+"""As nn.init counts them, of all planes, a group, or one place."""
 BIASES = {"h1": (768, 0.0), "h2": (192, 0.0), "h3": (30, 0.0), "out": (10, -1.0)}
 FAN_WRONG = {
     "h1": {
@@ -335,6 +355,10 @@ def _bound_stories(name):
         "√(3 / F)·5/3, today's start for tanh": (3 / fan) ** 0.5 * 5 / 3,
         "√(6 / F), the start for ReLU": (6 / fan) ** 0.5,
     }
+    for fan_out in FAN_OUT[name]:
+        xavier = (6 / (fan + fan_out)) ** 0.5
+        stories[f"Xavier's √(6 / (inputs + outputs)), {fan} and {fan_out}: only the inputs count here"] = xavier
+        stories[f"Xavier's with tanh's gain, 5/3 · √(6 / (inputs + outputs)), {fan} and {fan_out}"] = xavier * 5 / 3
     return {**{text: 2.4 / f**0.5 for text, f in FAN_WRONG[name].items()}, **stories}
 
 
@@ -350,7 +374,7 @@ def _start_story(name, weights):
         return "normally distributed: torch.randn instead of a uniform range"
     reach = max(-low, high)
     for text, other in _bound_stories(name).items():
-        if 0.975 * other <= reach <= 1.0001 * other and abs(other - bound) > 1e-6:
+        if 0.99 * other <= reach <= 1.0001 * other and abs(other - bound) > 1e-6:
             return text
     return None
 
@@ -707,9 +731,9 @@ def _train(weight, bias, images, wanted, lr=0.03, batch_size=1, passes=1, how=""
     x, y = images.double().flatten(1), wanted.double()
     n, velocity, returned = len(x), None, None
     old = (torch.full_like(w, 0.5), torch.full_like(b, 0.5))
-    for _ in range(passes):
+    for k in range(passes):
         sums, means, late = 0.0, [], 0.0
-        for index in _batches(n, batch_size, how):
+        for i, index in enumerate(_batches(n, batch_size, how)):
             out = torch.tanh(x[index] @ w.T + b)
             error = out - y[index]
             scale = {"sum": 1.0, "outputs summed": 1 / len(index), "half": 0.5 / error.numel()}.get(
@@ -722,6 +746,8 @@ def _train(weight, bias, images, wanted, lr=0.03, batch_size=1, passes=1, how=""
             if how == "stale":
                 g = tuple(a + o for a, o in zip(g, old, strict=True))
                 old = g
+            if how == "stale first" and k == i == 0:
+                g = tuple(a + o for a, o in zip(g, old, strict=True))
             if how == "momentum":
                 velocity = g if velocity is None else tuple(0.9 * v + a for v, a in zip(velocity, g, strict=True))
                 g = velocity
@@ -729,13 +755,15 @@ def _train(weight, bias, images, wanted, lr=0.03, batch_size=1, passes=1, how=""
             w, b = w - sign * lr * g[0], b - sign * lr * g[1]
             late += float(((torch.tanh(x[index] @ w.T + b) - y[index]) ** 2).sum() / 10)
         returned = {"mean of means": sum(means) / len(means), "last": means[-1], "sum": sums}
-        returned |= {"sum of means": sum(means), "late": late / n}
+        returned |= {"sum of means": sum(means), "late": late / n, "whole": sum(means) * batch_size / n}
+        returned["floored"] = sum(means) / (n // batch_size)
         returned["right"] = sums / n
     return {"weight": w, "bias": b, "loss": returned}
 
 
 TRAIN_WRONG = {
     "stale": "gradients of earlier steps are never cleared: backward adds, so zero_grad has to come before it",
+    "stale first": "zero_grad comes after the step: gradients from before the call count in the first one",
     "sum": "squared errors are summed, not averaged: the step grows with the batch and the ten outputs",
     "outputs summed": "squared errors are summed over the ten outputs, averaged over the batch: steps 10 times as long",
     "half": "half the squared error: steps half as long",
@@ -804,6 +832,8 @@ def _expect_pass(run, passes, given, call, material):
     loss = expect_number(run["loss"], because=because)
     wrong = {
         "the mean of the batches' means: the smaller last batch weighs too much": losses["mean of means"],
+        "each batch's mean times batch_size: the last batch is smaller": losses["whole"],
+        "divided by N // batch_size: there is one batch more, the smaller last one": losses["floored"],
         "the last batch's loss alone": losses["last"],
         "the loss of each example after its step instead of before": losses["late"],
         "the sum over the examples, not divided by their number": losses["sum"],
@@ -848,6 +878,8 @@ def _count_story(found, count, n):
         return "a tensor instead of a number: int(…) or .item() takes it out"
     if isinstance(found, float):
         return misconception(found, count, {"a share instead of a count": count / n, "percent": 100 * count / n})
+    if "numpy" in describe(found):
+        return "a number of NumPy's: int(…) makes it Python's"
     return None
 
 

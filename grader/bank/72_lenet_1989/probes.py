@@ -53,13 +53,26 @@ def shapes(candidate, inputs):
 
 
 def counts(candidate, inputs):
-    """The parameters behind each layer's output, and those that are registered."""
+    """The parameters behind each layer's output, how many of their numbers get a gradient, and what is registered.
+
+    "idle": the indices along a parameter's first dimension under which no number gets one.
+    """
     model = candidate.LeNet1989()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.normal_(std=0.05)  # so small that no unit is in a flat end of tanh, where gradients are 0
     names = {id(p): name for name, p in model.named_parameters()}
     layers = {}
     for name in LAYERS:
-        leaves = probing.leaves(getattr(model, name)(inputs[name]))
-        layers[name] = [{"name": names.get(id(leaf), ""), "shape": list(leaf.shape)} for leaf in leaves]
+        output = getattr(model, name)(inputs[name])
+        leaves, layers[name] = probing.leaves(output), []
+        total = (output * torch.randn_like(output)).sum()
+        gradients = torch.autograd.grad(total, leaves, allow_unused=True) if leaves else ()
+        for leaf, gradient in zip(leaves, gradients, strict=True):
+            used = torch.zeros_like(leaf, dtype=torch.bool) if gradient is None else gradient != 0
+            idle = (~used.reshape(len(used), -1).any(1)).nonzero().flatten().tolist() if leaf.dim() else []
+            part = {"name": names.get(id(leaf), ""), "shape": list(leaf.shape), "used": int(used.sum()), "idle": idle}
+            layers[name].append(part)
     registered = [{"name": n, "shape": list(p.shape), "trained": p.requires_grad} for n, p in model.named_parameters()]
     return {"layers": layers, "registered": registered}
 
