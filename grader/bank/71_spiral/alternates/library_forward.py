@@ -9,7 +9,7 @@ import torch.nn.functional as F
 def make_spiral(points=100, classes=3, noise=0.2, generator=None):
     xs, ys = [], []
     for k in range(classes):
-        r = torch.linspace(0.0, 1.0, points)
+        r = torch.arange(points) / (points - 1)
         t = torch.linspace(4.0 * k, 4.0 * (k + 1), points) + torch.randn(points, generator=generator) * noise
         xs.append(torch.stack((r * torch.sin(t), r * torch.cos(t)), 1))
         ys.append(torch.full((points,), k))
