@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from grader.sandbox import messages
 from tests.conftest import Places, Practice
 from tests.test_hostile import assert_nothing_left
 
@@ -107,6 +109,45 @@ def test_the_warm_server_may_be_killed_at_any_moment(desk: Practice) -> None:
             assert "practice" in said
         assert_nothing_left(desk)
     assert_clean_afterwards(desk)
+
+
+def test_a_server_that_goes_before_it_begins_is_replaced(desk: Practice) -> None:
+    """It says that it is there, and is gone when it is asked to grade: another one grades."""
+    desk.environ["PRACTICE_WARM"] = "1"
+    assert desk("warm", "start").returncode == 0
+    server = json.loads(desk("warm", "status", "--json").stdout)["pid"]
+    path = Path(next(a for a in Path(f"/proc/{server}/cmdline").read_text().split("\0") if a.endswith(".sock")))
+    assert desk("warm", "stop").returncode == 0
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        process = started(desk)
+        asked, _ = listener.accept()
+        with asked:
+            assert messages.receive(asked)["ask"] == "status"
+            messages.send(asked, {"answer": "status"})
+        begging, _ = listener.accept()
+        path.unlink()
+        begging.close()
+    out, said = process.communicate(timeout=60)
+    assert json.loads(out)["score"] == 100, said
+    assert_clean_afterwards(desk)
+
+
+def test_a_python_by_another_name_uses_the_same_server(desk: Practice) -> None:
+    """`python` and `python3` of one environment are one installation; they don't stop each other's server."""
+    desk.environ["PRACTICE_WARM"] = "1"
+    pids = set()
+    for name in ("python", "python3", "python"):
+        python = Path(sys.prefix) / "bin" / name
+        code = "import sys; from grader.cli import main; sys.exit(main())"
+        for arguments in (["warm", "start"], ["warm", "status", "--json"]):
+            run = subprocess.run(
+                [python, "-c", code, *arguments], env=desk.environ, cwd=desk.home, capture_output=True, text=True
+            )
+            assert run.returncode == 0, run.stderr
+        pids.add(json.loads(run.stdout)["pid"])
+    assert len(pids) == 1
 
 
 def test_a_verdict_is_shown_though_the_database_stays_locked(desk: Practice) -> None:

@@ -94,10 +94,13 @@ def grade(
     for _ in range(3):
         try:
             card = _ask(request, exercise, workspace, on_event, cancellation or Cancellation())
-        except _ServerStops:  # it was of another version, or was told to stop just now: the next one is new
+        except _ServerStops:  # it was of another version, or was stopped just now: the next one is new
             continue
         return dataclasses.replace(card, file=submission.path)
-    raise GraderError("The grading server keeps stopping.", hint="Try `PRACTICE_WARM=0 practice check …`.")
+    raise GraderError(
+        "The grading process ended three times before it began.",
+        hint="`practice doctor` says what is amiss; `PRACTICE_WARM=0 practice check …` grades without the warm server.",
+    )
 
 
 class _ServerStops(Exception):
@@ -111,7 +114,10 @@ def _ask(
     on_event: Callable[[Event], None],
     cancellation: Cancellation,
 ) -> Scorecard:
-    connection, process = warm.connect(workspace, exercise.needs)
+    try:
+        connection, process = warm.connect(workspace, exercise.needs)
+    except warm.Unreachable:
+        raise _ServerStops from None
     try:
         with connection:
             cancellation.attach(connection)
@@ -130,16 +136,20 @@ def _ask(
 
 
 def _follow(connection: object, on_event: Callable[[Event], None]) -> Scorecard:
+    begun = False
     while True:
         try:
             message = messages.receive(connection)  # type: ignore[arg-type]
         except (messages.Broken, OSError):
+            if not begun:
+                raise _ServerStops from None
             raise GraderError(
                 "The grading process ended before it gave a verdict.",
                 hint="Run the check again; if it repeats, run `practice doctor`.",
             ) from None
         if message.get("answer") == "stopping":
             raise _ServerStops
+        begun = True
         if "error" in message:
             error = PracticeError(message["error"], hint=message["hint"])
             error.exit_code = message["exit_code"]

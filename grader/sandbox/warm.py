@@ -44,13 +44,20 @@ SERVER_ENVIRONMENT = (
 )
 
 
+class Unreachable(GraderError):
+    """No server listens, though one was there or was started a moment ago."""
+
+
 def enabled() -> bool:
     """False with `PRACTICE_WARM=0`, and where there is no fork to make it worthwhile."""
     return os.environ.get("PRACTICE_WARM", "1") != "0" and sys.platform == "linux"
 
 
 def connect(workspace: Workspace, needs: Iterable[str]) -> tuple[socket.socket, Any]:
-    """A connection to a server that will answer one request, and the process to wait for (None when warm)."""
+    """A connection to a server that will answer one request, and the process to wait for (None when warm).
+
+    Raises Unreachable when the server went away in between.
+    """
     if not enabled():
         return _once()
     path, fingerprint = _socket_path(workspace), _fingerprint()
@@ -176,7 +183,7 @@ def _log_file(name: str) -> BinaryIO:
 
 
 def _fingerprint() -> str:
-    digest = hashlib.sha256(f"{sys.version}\0{sys.executable}\0{os.getuid()}".encode())
+    digest = hashlib.sha256(f"{sys.version}\0{sys.prefix}\0{os.getuid()}".encode())
     for folder in ("", "checking", "data", "judge", "sandbox"):
         for entry in sorted(os.scandir(PACKAGE / folder), key=lambda e: e.name):
             if entry.name.endswith(".py"):
@@ -199,7 +206,7 @@ def _environment() -> dict[str, str]:
 def _open(path: Path) -> socket.socket:
     connection = _try(path)
     if connection is None:
-        raise GraderError("The grading server can't be reached.", hint="Try `PRACTICE_WARM=0 practice check …`.")
+        raise Unreachable("The grading server can't be reached.", hint="Try `PRACTICE_WARM=0 practice check …`.")
     return connection
 
 
