@@ -148,12 +148,26 @@ def call(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
 
     For probes that send many inputs through one function: "it raised" says too little without the input.
     """
-    try:
-        return function(*args, **kwargs)
-    except Exception as error:
+
+    def said() -> str:
         given = [_brief(a) for a in args] + [f"{name}={_brief(a)}" for name, a in kwargs.items()]
+        return f"{getattr(function, '__name__', 'the function')}({', '.join(given)})"
+
+    with called_as(said):
+        return function(*args, **kwargs)
+
+
+@contextlib.contextmanager
+def called_as(said: str | Callable[[], str]) -> Iterator[None]:
+    """An exception on its way out gets a note that says how the candidate's code was called, as with `call`.
+
+    A function says it only when it is needed, in case that costs something or fails.
+    """
+    try:
+        yield
+    except Exception as error:
         with contextlib.suppress(Exception):  # the exception may be of the candidate's own making
-            error.add_note(f"{CALLED}{getattr(function, '__name__', 'the function')}({', '.join(given)})")
+            error.add_note(f"{CALLED}{said if isinstance(said, str) else said()}")
         raise
 
 

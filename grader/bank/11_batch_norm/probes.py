@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 
 import torch
@@ -23,15 +22,11 @@ def _layer(candidate, case):
 
 def _applied(layer, x, options):
     """layer(x); an exception that passes gets a note with the input, which the verdict shows."""
-    try:
+    given = ", ".join(f"{name}={value}" for name, value in options.items()) or "its defaults"
+    mode = "training" if layer.training else "evaluation"
+    kind = f"{str(x.dtype).removeprefix('torch.')} {tuple(x.shape)}"
+    with probing.called_as(f"norm({kind}) in {mode}, norm being a BatchNorm2d with {given}"):
         return layer(x)
-    except Exception as error:
-        given = ", ".join(f"{name}={value}" for name, value in options.items()) or "its defaults"
-        mode = "training" if layer.training else "evaluation"
-        kind = f"{str(x.dtype).removeprefix('torch.')} {tuple(x.shape)}"
-        with contextlib.suppress(Exception):
-            error.add_note(f"{probing.CALLED}norm({kind}) in {mode}, norm being a BatchNorm2d with {given}")
-        raise
 
 
 def states(candidate, cases):

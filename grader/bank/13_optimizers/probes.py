@@ -11,17 +11,6 @@ from torch.overrides import TorchFunctionMode
 from grader.checking import probing
 
 
-@contextlib.contextmanager
-def _during(text):
-    """An exception that passes gets a note with what was called, which the verdict shows."""
-    try:
-        yield
-    except Exception as error:
-        with contextlib.suppress(Exception):
-            error.add_note(f"{probing.CALLED}{text}")
-        raise
-
-
 def _call(case):
     """How the optimizer of the case is made, in words."""
     count = len(case["params"])
@@ -37,7 +26,7 @@ def _made(candidate, case):
         given = [{**{k: v for k, v in g.items() if k != "members"}} for g in case["groups"]]
         for group, source in zip(given, case["groups"], strict=True):
             group["params"] = [params[i] for i in source["members"]]
-    with _during(_call(case)):
+    with probing.called_as(_call(case)):
         return params, getattr(candidate, case["kind"])(given, **case["options"])
 
 
@@ -58,7 +47,7 @@ def trajectories(candidate, cases):
             _with_grads(params, grads)
             missing = [i for i, g in enumerate(grads) if g is None]
             without = f", without a gradient for {missing}" if missing else ""
-            with _during(f"{_call(case)}.step(), step {at + 1}{without}"):
+            with probing.called_as(f"{_call(case)}.step(), step {at + 1}{without}"):
                 optimizer.step()
             moments.append([p.detach().clone() for p in params])
         found.append(moments)
@@ -72,7 +61,7 @@ def groups(candidate, cases):
         params, optimizer = _made(candidate, case)
         found.append(_described(optimizer, params))
     params = [torch.zeros(2, requires_grad=True), torch.zeros(3, requires_grad=True)]
-    with _during("SGD(a generator of 2 tensors, lr=0.5)"):
+    with probing.called_as("SGD(a generator of 2 tensors, lr=0.5)"):
         optimizer = candidate.SGD((p for p in params), lr=0.5)  # as model.parameters() is
     found.append(_described(optimizer, params))
     return found
@@ -163,7 +152,7 @@ def zeroed(candidate, cases):
         outsider.grad = torch.ones(2)
         _with_grads(params, case["grads"][0])
         before = [p.detach().clone() for p in params]
-        with _during(f"{_call(case)}.zero_grad()"):
+        with probing.called_as(f"{_call(case)}.zero_grad()"):
             optimizer.zero_grad()
         moved = any(not torch.equal(a, p.detach()) for a, p in zip(before, params, strict=True))
         found.append({"grads": [p.grad for p in params], "outsider": outsider.grad, "moved": moved})
@@ -188,7 +177,7 @@ def side_effects(candidate, cases):
                 if p.grad is None:
                     p.grad = torch.zeros_like(p)
                 p.grad.copy_(g)
-            with _during(f"{_call(case)}.step(), step {at + 1}"):
+            with probing.called_as(f"{_call(case)}.step(), step {at + 1}"):
                 optimizer.step()
             if at == 0:
                 _with_grads(others, [-3 * g for g in grads])

@@ -461,7 +461,7 @@ def test_number_slopes(sandbox):
     "A value that is used twice gets both gradients: x + x, x * x, and diamonds",
     points=7,
     why="The rule for several paths is a sum. With = instead of += every network with shared weights learns nonsense.",
-    after=["test_slopes"],
+    after=["test_arithmetic"],
 )
 def test_reused(sandbox):
     cases = [
@@ -722,7 +722,7 @@ def test_again(sandbox):
     "A chain of 5,000 additions, and one of 12,000",
     points=5,
     why="A loss over a few thousand terms is such a chain. Python's stack ends after a thousand calls.",
-    after=["test_slopes"],
+    after=["test_arithmetic"],
 )
 def test_deep(sandbox):
     lengths = [10, 5_000, 12_000]
@@ -752,7 +752,7 @@ CROWD = 1_000
     "The cost of backward grows with the graph, not with its paths, and without recursion",
     points=4,
     why="After v = v + v, n times, 2ⁿ paths lead to the first v. Visiting each value once makes backprop cheap.",
-    after=["test_slopes"],
+    after=["test_arithmetic"],
 )
 def test_cost(sandbox):
     found = sandbox.run(probes.cost, [100, 200], MOST, CROWD)

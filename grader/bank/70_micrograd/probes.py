@@ -50,17 +50,6 @@ def _again(values):
     return [None if first.setdefault(id(v), i) == i else first[id(v)] for i, v in enumerate(values)]
 
 
-@contextlib.contextmanager
-def _told(said):
-    """An exception on its way out says with which expression it came."""
-    try:
-        yield
-    except Exception as error:
-        with contextlib.suppress(Exception):
-            error.add_note(f"{probing.CALLED}{said}")
-        raise
-
-
 def forward(candidate, cases):
     """For each case: which lines of its program gave a Value, what their data are at the end, and their grads.
 
@@ -68,7 +57,7 @@ def forward(candidate, cases):
     """
     found = []
     for case in cases:
-        with _told(case["said"]):
+        with probing.called_as(case["said"]):
             values = evaluate(candidate.Value, case["program"])
         ours = [isinstance(v, candidate.Value) for v in values]
         data = [v.data if mine else v for v, mine in zip(values, ours, strict=True)]
@@ -84,7 +73,7 @@ def backward(candidate, cases):
     """
     found = []
     for case in cases:
-        with _told(case["said"]):
+        with probing.called_as(case["said"]):
             values = evaluate(candidate.Value, case["program"])
             before = [v.data for v in values]
             grads = []
@@ -245,7 +234,7 @@ def networks(candidate, cases):
     found = []
     for case in cases:
         said = f"MLP({case['inputs']}, {case['sizes']})"
-        with _told(said):
+        with probing.called_as(said):
             net = _net(candidate, case)
             answers = [_answer(candidate, net(x)) for x in case["points"]]
             inputs = [[candidate.Value(number) for number in x] for x in case["points"]]
@@ -299,7 +288,7 @@ def losses(candidate, cases):
     """For each case: the hinge loss, whether it is a Value, and the gradients of all parameters."""
     found = []
     for case in cases:
-        with _told(f"{len(case['points'])} points, labels {case['labels']}"):
+        with probing.called_as(f"{len(case['points'])} points, labels {case['labels']}"):
             net = _net(candidate, case)
             options = {"alpha": case["alpha"]} if "alpha" in case else {}
             loss = candidate.hinge_loss(net, case["points"], case["labels"], **options)
@@ -315,7 +304,7 @@ def trained(candidate, cases):
     """For each case: the losses that train returns, and the parameters afterwards; with stale gradients to begin."""
     found = []
     for case in cases:
-        with _told(f"train(…, steps={case['steps']})"):
+        with probing.called_as(f"train(…, steps={case['steps']})"):
             net = _net(candidate, case)
             if case.get("stale"):
                 for p in net.parameters():

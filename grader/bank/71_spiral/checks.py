@@ -105,6 +105,7 @@ def _otherwise(case, error="p - q", scale=1.0, bias=torch.sum, mask="forward", b
             "gradient": d_hidden > 0,
             "both": (before > 0) & (d_hidden > 0),
             "at least": before >= 0,
+            "values": hidden,
         }
         d_before = d_hidden * masks[mask]
         grads |= {"W1": x.T @ d_before, "b1": bias(d_before, 0)}
@@ -136,6 +137,9 @@ def _gradient_guesses(case):
                 case, mask="gradient"
             ),
             "the ReLU's mask cuts off negative gradients as well": _otherwise(case, mask="both"),
+            "multiplied by the hidden values: the ReLU's slope is 1 where they are above 0": _otherwise(
+                case, mask="values"
+            ),
             "W2's gradient takes the hidden layer before its ReLU": _otherwise(case, below="before"),
         }
     return guesses

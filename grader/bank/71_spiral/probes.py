@@ -175,17 +175,6 @@ def _steps_shown(candidate, total):
         candidate.two_layer_loss_and_gradients = original
 
 
-@contextlib.contextmanager
-def _told(said):
-    """An exception on its way out says with which points it came."""
-    try:
-        yield
-    except Exception as error:
-        with contextlib.suppress(Exception):
-            error.add_note(f"{probing.CALLED}{said}")
-        raise
-
-
 def studies(candidate, cases):
     """For each (x, labels, options): what the case study found, and with which parameters its models started."""
     found = []
@@ -195,7 +184,7 @@ def studies(candidate, cases):
         before = torch.get_rng_state()
         with _starts_noted(candidate, starts), _steps_shown(candidate, options.get("steps", 10_000)):
             said = f"case_study(x {tuple(x.shape)}, labels {labels.unique().tolist()})"
-            with _told(said):
+            with probing.called_as(said):
                 result = candidate.case_study(x.clone(), labels.clone(), generator=generator, **options)
         drawn = not torch.equal(before, torch.get_rng_state())
         plain = _copies(candidate.start(40, 30))
